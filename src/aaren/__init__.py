@@ -1,0 +1,1 @@
+"""Softmax attention that trains in parallel and streams in constant memory."""
