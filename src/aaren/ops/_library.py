@@ -1,0 +1,196 @@
+"""The operator as PyTorch sees it: `torch.ops.aaren.prefix_attention`, with fake kernel, autograd and vmap.
+
+`Library.define` and `impl` are used rather than `torch.library.custom_op`: half the overhead per call, which
+matters where a call is one token. The op takes canonical inputs and the name of a kernel backend.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._blocks import Gradients, Saved
+from ._registry import kernel
+from ._state import AttentionState, kept_dtype
+
+_STATE = "Tensor? max_score, Tensor? normalizer, Tensor? weighted_sum"
+_INPUTS = f"Tensor scores, Tensor values, Tensor? log_decay, {_STATE}"
+_library = torch.library.Library("aaren", "DEF")
+_library.define(
+    f"prefix_attention({_INPUTS}, str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    tags=[torch.Tag.pt2_compliant_tag],
+)
+_library.define(
+    f"prefix_attention_backward(Tensor grad_outputs, Tensor grad_normalizer, Tensor grad_weighted_sum, {_INPUTS}, "
+    "Tensor outputs, Tensor lse, Tensor final_max, Tensor final_normalizer, Tensor final_weighted_sum, str backend) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    tags=[torch.Tag.pt2_compliant_tag],
+)
+
+Five = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+Six = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+def _state(max_score: Tensor | None, normalizer: Tensor | None, weighted_sum: Tensor | None) -> AttentionState | None:
+    """The three optional tensors of the schema as a state."""
+    if max_score is None or normalizer is None or weighted_sum is None:
+        return None
+    return AttentionState(max_score, normalizer, weighted_sum)
+
+
+def _forward(
+    scores: Tensor,
+    values: Tensor,
+    log_decay: Tensor | None,
+    max_score: Tensor | None,
+    normalizer: Tensor | None,
+    weighted_sum: Tensor | None,
+    backend: str,
+) -> Five:
+    state = _state(max_score, normalizer, weighted_sum)
+    saved = kernel(backend).forward(scores, values, log_decay, state)
+    if not isinstance(saved, Saved):
+        raise AssertionError(f"backend {backend!r} is not a kernel")
+    final = saved.state
+    return saved.outputs, saved.lse, final.max_score, final.normalizer, final.weighted_sum
+
+
+def _fake_forward(
+    scores: Tensor,
+    values: Tensor,
+    log_decay: Tensor | None,
+    max_score: Tensor | None,
+    normalizer: Tensor | None,
+    weighted_sum: Tensor | None,
+    backend: str,
+) -> Five:
+    kept = kept_dtype(scores.device)
+    batch, dim = scores.shape[:-1], values.shape[-1]
+    return (
+        values.new_empty(values.shape),
+        scores.new_empty(scores.shape, dtype=kept),
+        scores.new_empty(batch, dtype=kept),
+        scores.new_empty(batch, dtype=kept),
+        scores.new_empty((*batch, dim), dtype=kept),
+    )
+
+
+def _backward(
+    grad_outputs: Tensor,
+    grad_normalizer: Tensor,
+    grad_weighted_sum: Tensor,
+    scores: Tensor,
+    values: Tensor,
+    log_decay: Tensor | None,
+    max_score: Tensor | None,
+    normalizer: Tensor | None,
+    weighted_sum: Tensor | None,
+    outputs: Tensor,
+    lse: Tensor,
+    final_max: Tensor,
+    final_normalizer: Tensor,
+    final_weighted_sum: Tensor,
+    backend: str,
+) -> Six:
+    run = kernel(backend).backward
+    if run is None:
+        raise AssertionError(f"backend {backend!r} has no backward")
+    final = AttentionState(final_max, final_normalizer, final_weighted_sum)
+    gradients: Gradients = run(
+        grad_outputs,
+        grad_normalizer,
+        grad_weighted_sum,
+        scores,
+        values,
+        log_decay,
+        _state(max_score, normalizer, weighted_sum),
+        Saved(outputs, lse, final),
+    )
+    # an op must return tensors: an empty one stands for "no gradient"
+    none = [scores.new_empty(0) for _ in range(4)]
+    state = gradients.state or AttentionState(none[0], none[1], none[2])
+    decay = none[3] if gradients.log_decay is None else gradients.log_decay
+    return (
+        gradients.scores,
+        gradients.values,
+        decay,
+        state.max_score,
+        state.normalizer,
+        state.weighted_sum,
+    )
+
+
+def _fake_backward(
+    grad_outputs: Tensor,
+    grad_normalizer: Tensor,
+    grad_weighted_sum: Tensor,
+    scores: Tensor,
+    values: Tensor,
+    log_decay: Tensor | None,
+    max_score: Tensor | None,
+    normalizer: Tensor | None,
+    weighted_sum: Tensor | None,
+    *saved: Tensor | str,
+) -> Six:
+    def like(tensor: Tensor | None) -> Tensor:
+        return scores.new_empty(0) if tensor is None else tensor.new_empty(tensor.shape)
+
+    return (
+        like(scores),
+        like(values),
+        like(log_decay),
+        like(max_score),
+        like(normalizer),
+        like(weighted_sum),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Five) -> None:
+    *tensors, ctx.backend = inputs
+    ctx.save_for_backward(*tensors, *output)
+
+
+def _autograd(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    grad_outputs, _, _, grad_normalizer, grad_weighted_sum = grads
+    saved = ctx.saved_tensors
+    results = torch.ops.aaren.prefix_attention_backward(
+        grad_outputs, grad_normalizer, grad_weighted_sum, *saved, ctx.backend
+    )
+    inputs = saved[:6]
+    return (*(None if x is None else grad for x, grad in zip(inputs, results, strict=True)), None)
+
+
+def _no_second_backward(ctx: Any, *grads: Tensor) -> Any:
+    raise RuntimeError(
+        "prefix_attention: expected one differentiation, received a request for second derivatives, which kernels do "
+        "not have; use backend='definition', 'recurrence' or 'scan'"
+    )
+
+
+def _vmap(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Five, tuple[int, ...]]:
+    """A mapped dimension is one more leading dimension, which the op takes anyway."""
+    *tensors, backend = args
+    *dims, _ = in_dims
+
+    def lead(tensor: Tensor | None, dim: int | None) -> Tensor | None:
+        if tensor is None:
+            return None
+        if dim is None:
+            return tensor.expand(info.batch_size, *tensor.shape)
+        return tensor.movedim(dim, 0)
+
+    moved = [lead(tensor, dim) for tensor, dim in zip(tensors, dims, strict=True)]
+    return torch.ops.aaren.prefix_attention(*moved, backend), (0,) * 5
+
+
+_library.impl("prefix_attention", _forward, "CompositeExplicitAutograd")
+_library.impl("prefix_attention_backward", _backward, "CompositeExplicitAutograd")
+torch.library.register_fake("aaren::prefix_attention", _fake_forward, lib=_library)
+torch.library.register_fake("aaren::prefix_attention_backward", _fake_backward, lib=_library)
+torch.library.register_autograd(
+    "aaren::prefix_attention", _autograd, setup_context=_setup_context, lib=_library
+)
+torch.library.register_autograd("aaren::prefix_attention_backward", _no_second_backward, lib=_library)
+torch.library.register_vmap("aaren::prefix_attention", _vmap, lib=_library)
