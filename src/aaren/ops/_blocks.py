@@ -25,7 +25,7 @@ from torch import Tensor
 from ._reference import accumulation_dtype
 from ._state import AttentionState, kept_dtype
 
-BLOCK = 32
+BLOCK = 16
 
 
 class Saved(NamedTuple):
@@ -65,13 +65,13 @@ def _sums_after(x: Float[Tensor, "*batch block"]) -> Float[Tensor, "*batch block
 
 
 def _span_sums(x: Float[Tensor, "*batch block"]) -> Float[Tensor, "*batch block block"]:
-    """Entry [k, i] is the sum of the entries after i up to k, and -inf above the diagonal.
+    """Entry [k, i] is the sum of the entries after i up to k; 0 above the diagonal.
 
     The terms are summed, not subtracted from one another's running sums: exact for -inf, and no cancellation.
     """
     n = x.shape[-1]
-    after = torch.ones(n, n, dtype=torch.bool, device=x.device).tril(-1)
-    return x[..., :, None].masked_fill(~after, 0).cumsum(-2).masked_fill_(after.mT, -torch.inf)
+    after = torch.ones(n, n, dtype=torch.bool, device=x.device).tril_(-1)
+    return torch.where(after, x[..., :, None], 0).cumsum_(-2)
 
 
 def _running_lse(
@@ -85,12 +85,15 @@ def _running_lse(
     tokens = scores.shape[1]
     block = min(BLOCK, tokens)
     s, decay = _cut(scores, block), _cut(log_decay, block)
-    local = torch.logsumexp(s[..., None, :] + _span_sums(decay), -1)
+    above = torch.ones(block, block, dtype=torch.bool, device=s.device).triu_(1)
+    local = torch.logsumexp((s[..., None, :] + _span_sums(decay)).masked_fill_(above, -torch.inf), -1)
     entry = start[:, None]
     if s.shape[1] > 1:
         after = _running_lse(local[:, :-1, -1], decay.sum(-1)[:, :-1], start)
         entry = torch.cat([entry, after], 1)
-    return torch.logaddexp(local, entry[..., None] + decay.cumsum(-1)).reshape(scores.shape[0], -1)[:, :tokens]
+    return torch.logaddexp(local, entry[..., None] + decay.cumsum(-1)).reshape(scores.shape[0], -1)[
+        :, :tokens
+    ]
 
 
 def _log_retention(
@@ -105,34 +108,49 @@ def _log_retention(
     return _minus(before, lse).clamp(max=0)
 
 
-def _linear_recurrence(
-    gain: Float[Tensor, "rows tokens"] | None,
-    values: Float[Tensor, "rows tokens dim"],
+def _recurrence(
+    factors: Float[Tensor, "rows tokens"],
+    x: Float[Tensor, "rows tokens dim"],
     log_retention: Float[Tensor, "rows tokens"],
     start: Float[Tensor, "rows dim"],
 ) -> tuple[Float[Tensor, "rows tokens dim"], Float[Tensor, "rows dim"]]:
-    """All h_k = f_k h_{k-1} + g_k v_k, in the dtype of the values, and the last one in the kept dtype.
-
-    A gain of None is 1. Retentions and start come in the kept dtype.
-    """
-    rows, tokens, dim = values.shape
+    """All h_k = f_k h_{k-1} + factor_k x_k in the dtype of x, and the last one in the kept dtype."""
+    rows, tokens, dim = x.shape
     block = min(BLOCK, tokens)
-    v, retention = _cut(values, block), _cut(log_retention, block)
-    matrix = _span_sums(retention.to(v.dtype)).exp_()
-    if gain is not None:
-        matrix *= _cut(gain, block)[..., None, :]
-    # the last row of the matrix is the block's own sum; with it the recurrence goes from block to block
-    sums = (matrix[..., -1:, :] @ v).squeeze(-2).to(start.dtype)
+    retention = _cut(log_retention, block)
+    matrix = _span_sums(retention.to(x.dtype)).exp_().tril_()
+    matrix *= _cut(factors, block)[..., None, :]
+    local = torch.bmm(matrix.flatten(0, 1), _cut(x, block).flatten(0, 1)).view(rows, -1, block, dim)
+    ends = local[:, :, -1].to(start.dtype)
     total = retention.sum(-1)
-    if v.shape[1] == 1:
-        last = sums[:, 0] + torch.exp(total) * start
-        entry = start[:, None]
-    else:
-        ends, last = _linear_recurrence(None, sums, total, start)
+    if ends.shape[1] > 1:
+        ends, last = _recurrence(torch.ones_like(total), ends, total, start)
         entry = torch.cat([start[:, None], ends[:, :-1]], 1)
-    from_entry = torch.exp(retention.cumsum(-1)).to(v.dtype)[..., None] * entry.to(v.dtype)[..., None, :]
-    h = torch.baddbmm(from_entry.flatten(0, 1), matrix.flatten(0, 1), v.flatten(0, 1))
-    return h.view(rows, -1, dim)[:, :tokens], last
+    else:
+        entry = start[:, None]
+        last = ends[:, 0] + torch.exp(total) * start
+    reach = torch.exp(retention.cumsum(-1)).to(x.dtype)
+    local.addcmul_(reach[..., None], entry.to(x.dtype)[:, :, None])
+    return local.view(rows, -1, dim)[:, :tokens], last
+
+
+def _reversed_recurrence(
+    x: Float[Tensor, "rows tokens dim"], log_retention: Float[Tensor, "rows tokens"]
+) -> Float[Tensor, "rows tokens dim"]:
+    """All h_i = x_i + f_{i+1} h_{i+1}: the transpose of the forward's recurrence, by the same blocks."""
+    rows, tokens, dim = x.shape
+    block = min(BLOCK, tokens)
+    retention = _cut(log_retention, block)
+    matrix = _span_sums(retention.to(x.dtype)).exp_().tril_().mT
+    local = torch.bmm(matrix.flatten(0, 1), _cut(x, block).flatten(0, 1)).view(rows, -1, block, dim)
+    if local.shape[1] > 1:
+        # from token i of a block to the first token of the next one
+        to_next = _sums_after(retention[:, :-1]) + retention[:, 1:, :1]
+        between = torch.cat([torch.zeros_like(to_next[:, :1, 0]), to_next[..., 0]], 1)
+        starts = _reversed_recurrence(local[:, :, 0].to(retention.dtype), between)
+        reach = torch.exp(to_next).to(x.dtype)
+        local[:, :-1].addcmul_(reach[..., None], starts[:, 1:, None].to(x.dtype))
+    return local.view(rows, -1, dim)[:, :tokens]
 
 
 def _start(state: AttentionState | None, rows: int, dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -170,9 +188,8 @@ def forward(
     decay = None if log_decay is None else log_decay.to(kept).reshape(rows, tokens)
     v = _hide_masked(scores, values).to(work).reshape(rows, tokens, dim)
     lse = _running_lse(s, decay, start_lse)
-    outputs, last = _linear_recurrence(
-        torch.exp(_minus(s, lse)).to(work), v, _log_retention(lse, decay, start_lse), start_mean
-    )
+    gain = torch.exp(_minus(s, lse)).to(work)
+    outputs, last = _recurrence(gain, v, _log_retention(lse, decay, start_lse), start_mean)
 
     # the kept (m, u) is summed from its terms, never taken from lse, whose rounding would add up from call to call
     start_max = state.max_score.to(kept).reshape(rows)
@@ -187,7 +204,9 @@ def forward(
         normalizer.reshape(batch),
         (last * normalizer[:, None]).reshape(*batch, dim),
     )
-    return Saved(outputs.to(values.dtype).reshape(values.shape).contiguous(), lse.reshape(scores.shape), final)
+    return Saved(
+        outputs.to(values.dtype).reshape(values.shape).contiguous(), lse.reshape(scores.shape), final
+    )
 
 
 def backward(
@@ -232,13 +251,16 @@ def backward(
     log_retention = _log_retention(lse, decay, start_lse)
     gain = torch.exp(_minus(scores.to(kept).reshape(rows, tokens), lse)).to(work)
 
-    grad_o = torch.empty_like(o)
+    # r is the last column of the same recurrence as acc
+    x = torch.empty(rows, tokens, dim + 1, dtype=work, device=o.device)
+    grad_o, grad_r = x[..., :dim], x[..., dim]
     grad_o.copy_(grad_outputs.reshape(rows, tokens, dim))
     grad_o[:, -1] += grad_mean.reshape(rows, dim).to(work)
-    grad_r = torch.linalg.vecdot(o, grad_o)
+    torch.linalg.vecdot(o, grad_o, out=grad_r)
     grad_r[:, -1] -= grad_lse.reshape(rows).to(work)
 
-    acc, r = _suffix_sums(grad_o, grad_r, log_retention)
+    acc, r = _reversed_recurrence(x, log_retention).split([dim, 1], -1)
+    r = r.squeeze(-1)
     grad_scores = gain * (torch.linalg.vecdot(v, acc) - r)
     grad_decay, grad_state = None, None
     if log_decay is not None:
@@ -257,36 +279,6 @@ def backward(
         grad_decay,
         grad_state,
     )
-
-
-def _suffix_sums(
-    x: Float[Tensor, "rows tokens dim"],
-    y: Float[Tensor, "rows tokens"],
-    log_retention: Float[Tensor, "rows tokens"],
-) -> tuple[Float[Tensor, "rows tokens dim"], Float[Tensor, "rows tokens"]]:
-    """acc_i = x_i + f_{i+1} acc_{i+1}, and the same for y: the forward's recurrence with the time reversed."""
-    rows, tokens, dim = x.shape
-    block = min(BLOCK, tokens)
-    xs, ys, retention = _cut(x, block), _cut(y[..., None], block), _cut(log_retention, block)
-    matrix = _span_sums(retention.to(x.dtype)).exp_().mT
-    # from token i to the first token of the next block
-    next_first = torch.cat([retention[:, 1:, 0], torch.full_like(retention[:, :1, 0], -torch.inf)], 1)
-    to_next = _sums_after(retention) + next_first[..., None]
-    if xs.shape[1] == 1:
-        return (matrix @ xs)[:, 0, :tokens], (matrix @ ys)[:, 0, :tokens, 0]
-    kept = log_retention.dtype
-    between = torch.cat([torch.zeros_like(to_next[:, :1, 0]), to_next[:, :-1, 0]], 1)
-    start_x, start_y = _suffix_sums(
-        (matrix[..., :1, :] @ xs)[:, :, 0].to(kept), (matrix[..., :1, :] @ ys)[:, :, 0, 0].to(kept), between
-    )
-    factor = torch.exp(to_next).to(x.dtype)[..., None]
-    coming_x = torch.cat([start_x[:, 1:], torch.zeros_like(start_x[:, :1])], 1).to(x.dtype)
-    coming_y = torch.cat([start_y[:, 1:], torch.zeros_like(start_y[:, :1])], 1).to(x.dtype)
-    acc = torch.baddbmm((factor * coming_x[:, :, None]).flatten(0, 1), matrix.flatten(0, 1), xs.flatten(0, 1))
-    r = torch.baddbmm(
-        (factor * coming_y[:, :, None, None]).flatten(0, 1), matrix.flatten(0, 1), ys.flatten(0, 1)
-    )
-    return acc.view(rows, -1, dim)[:, :tokens], r.view(rows, -1)[:, :tokens]
 
 
 def _to_state(state: AttentionState, grad_mean: Tensor, grad_lse: Tensor) -> AttentionState:

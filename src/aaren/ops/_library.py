@@ -33,7 +33,9 @@ Five = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 Six = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-def _state(max_score: Tensor | None, normalizer: Tensor | None, weighted_sum: Tensor | None) -> AttentionState | None:
+def _state(
+    max_score: Tensor | None, normalizer: Tensor | None, weighted_sum: Tensor | None
+) -> AttentionState | None:
     """The three optional tensors of the schema as a state."""
     if max_score is None or normalizer is None or weighted_sum is None:
         return None

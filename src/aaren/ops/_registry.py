@@ -80,7 +80,9 @@ def choose_backend(name: str, device: torch.device) -> Backend:
         raise BackendError(f"backend {name!r} cannot run here: {backend.missing}; use backend='auto'")
     if not backend.runs_on(device):
         devices = ", ".join(sorted(backend.devices or ()))
-        raise BackendError(f"backend {name!r} runs on {devices}; the scores are on {device}; use backend='auto'")
+        raise BackendError(
+            f"backend {name!r} runs on {devices}; the scores are on {device}; use backend='auto'"
+        )
     return backend
 
 
@@ -94,5 +96,9 @@ register_backend(
     )
 )
 register_backend(Backend("scan", "the paper's Algorithm 1 (reference)", _reference.scan))
-register_backend(Backend("recurrence", "the paper's RNN cell, token by token (reference)", _reference.recurrence))
-register_backend(Backend("definition", "masked softmax in float64, quadratic (oracle)", _reference.definition))
+register_backend(
+    Backend("recurrence", "the paper's RNN cell, token by token (reference)", _reference.recurrence)
+)
+register_backend(
+    Backend("definition", "masked softmax in float64, quadratic (oracle)", _reference.definition)
+)
