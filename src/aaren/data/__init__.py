@@ -1,0 +1,36 @@
+"""Tables, streams and public data sets: reading, checking, splitting and scaling them.
+
+This floor knows numpy and the standard library; polars and narwhals are imported when a file or a frame is
+read. It does not know tensors, models or training.
+"""
+
+from aaren.data._calendar import calendar_features, calendar_names
+from aaren.data._read import read_series, sha256_of
+from aaren.data._registry import DataSet, data_sets, find
+from aaren.data._rows import Row, RowReader, parse_row
+from aaren.data._scale import Scaler
+from aaren.data._series import Sampling, Schema, Series, SeriesSet
+from aaren.data._split import Splits, split_in_time, windows
+from aaren.data._times import parse_time
+
+__all__ = [
+    "DataSet",
+    "Row",
+    "RowReader",
+    "Sampling",
+    "Scaler",
+    "Schema",
+    "Series",
+    "SeriesSet",
+    "Splits",
+    "calendar_features",
+    "calendar_names",
+    "data_sets",
+    "find",
+    "parse_row",
+    "parse_time",
+    "read_series",
+    "sha256_of",
+    "split_in_time",
+    "windows",
+]
