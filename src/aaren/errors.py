@@ -34,7 +34,7 @@ class DataError(AarenError, ValueError):
 
 
 class ModelFileError(AarenError, ValueError):
-    """A model directory, checkpoint or state snapshot is damaged, foreign or of another version; it was refused whole."""
+    """A model directory, checkpoint or state snapshot is damaged, foreign or of another version; it was refused."""
 
 
 class BackendError(AarenError, RuntimeError):

@@ -29,9 +29,7 @@ class Records:
         strict: refuse malformed quoting, as in `csv.reader`.
     """
 
-    def __init__(
-        self, lines: Iterable[str], source: str, *, headerless: bool = False, strict: bool = True
-    ) -> None:
+    def __init__(self, lines: Iterable[str], source: str, *, headerless: bool = False, strict: bool = True) -> None:
         self._reader = csv.reader(_without_mark(lines), strict=strict)
         self._source = source
         self._headerless = headerless
@@ -93,9 +91,7 @@ class Records:
             except StopIteration:
                 if width is not None:
                     raise
-                raise DataError(
-                    "expected a header and rows, received an empty table", source=self._source
-                ) from None
+                raise DataError("expected a header and rows, received an empty table", source=self._source) from None
             # In a table of one column, a cell of blanks is a missing value; elsewhere it is an empty line.
             if cells and (width == 1 or len(cells) > 1 or cells[0].strip()):
                 return line, cells
@@ -162,9 +158,7 @@ def _fast(polars: Any, text: str, names: tuple[str, ...], *, has_header: bool) -
 def _decode(data: bytes, source: str) -> str:
     """Decode UTF-8, else latin-1; without the byte-order mark."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(
-            "expected text in UTF-8 or latin-1, received UTF-16; save it again as UTF-8", source=source
-        )
+        raise DataError("expected text in UTF-8 or latin-1, received UTF-16; save it again as UTF-8", source=source)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -12,9 +12,7 @@ from aaren.data._table import Table
 from aaren.errors import DataError
 
 
-def frame_table(
-    frame: Any, *, source: str | None = None, name: str = "series", sha256: str | None = None
-) -> Table:
+def frame_table(frame: Any, *, source: str | None = None, name: str = "series", sha256: str | None = None) -> Table:
     """Take the columns of a frame.
 
     Args:

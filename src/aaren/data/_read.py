@@ -113,9 +113,7 @@ def _table(source: Any) -> Table:
         stored = path.read_bytes()
         data = gzip.decompress(stored) if packed else stored
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise DataError(
-            "expected a gzip file, received a damaged one; fetch it again", source=label
-        ) from None
+        raise DataError("expected a gzip file, received a damaged one; fetch it again", source=label) from None
     except OSError as error:
         raise DataError(f"the file cannot be read ({error.strerror}); check its path", source=label) from None
     digest = hashlib.sha256(stored).hexdigest()
@@ -143,9 +141,7 @@ def _schema(
     for names in (targets, covariates):
         if names == "all":
             chosen.append(
-                tuple(
-                    name for name in table.columns if name not in reserved and is_numeric(table.columns[name])
-                )
+                tuple(name for name in table.columns if name not in reserved and is_numeric(table.columns[name]))
             )
         else:
             chosen.append((names,) if isinstance(names, str) else tuple(names))

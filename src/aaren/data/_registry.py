@@ -184,9 +184,7 @@ def find(name: str) -> Path:
 def _named(name: str) -> DataSet:
     """Look a name up; a path is refused before it is compared with anything."""
     if "/" in name or "\\" in name or ".." in name or "\0" in name:
-        raise DataError(
-            f"expected the name of a data set, received {name!r}, which is a path; pass it to read_series"
-        )
+        raise DataError(f"expected the name of a data set, received {name!r}, which is a path; pass it to read_series")
     names = {data_set.name.lower(): data_set for data_set in _SETS}
     if name in {data_set.name for data_set in _SETS}:
         return names[name.lower()]

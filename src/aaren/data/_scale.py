@@ -101,9 +101,7 @@ class Scaler:
         """
         if columns is None:
             columns = range(len(self.names))
-        unknown = [
-            column for column in columns if column not in self.names and column not in range(len(self.names))
-        ]
+        unknown = [column for column in columns if column not in self.names and column not in range(len(self.names))]
         if unknown:
             raise DataError(f"expected columns among {', '.join(self.names)}, received {unknown[0]!r}")
         chosen = [self.names.index(column) if isinstance(column, str) else column for column in columns]
@@ -128,12 +126,8 @@ class Scaler:
                 not positive.
         """
         if set(data) != {"names", "mean", "deviation"}:
-            raise DataError(
-                f"expected a scaler with names, mean and deviation, received {sorted(map(str, data))}"
-            )
-        if not isinstance(data["names"], list | tuple) or not all(
-            isinstance(name, str) for name in data["names"]
-        ):
+            raise DataError(f"expected a scaler with names, mean and deviation, received {sorted(map(str, data))}")
+        if not isinstance(data["names"], list | tuple) or not all(isinstance(name, str) for name in data["names"]):
             raise DataError(f"expected a list of names of a scaler, received {data['names']!r}")
         names = tuple(data["names"])
         try:
@@ -146,9 +140,7 @@ class Scaler:
                 f"received shapes {mean.shape} and {deviation.shape}"
             )
         if not (np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation > 0).all()):
-            raise DataError(
-                "expected finite means and finite positive deviations of a scaler, received others"
-            )
+            raise DataError("expected finite means and finite positive deviations of a scaler, received others")
         return cls(names, mean, deviation)
 
 

@@ -41,13 +41,9 @@ class Schema:
         rest = tuple(name for name in self.covariates if name not in self.targets)
         object.__setattr__(self, "covariates", rest)
         if not self.targets:
-            raise DataError(
-                "expected at least one target column, received none; name the columns to forecast"
-            )
+            raise DataError("expected at least one target column, received none; name the columns to forecast")
         if len(self.time) > len(PARTS):
-            raise DataError(
-                f"expected time in at most {len(PARTS)} parts ({', '.join(PARTS)}), received {self.time}"
-            )
+            raise DataError(f"expected time in at most {len(PARTS)} parts ({', '.join(PARTS)}), received {self.time}")
         parts = [*self.inputs, *self.time, *(() if self.series_id is None else (self.series_id,))]
         for name in parts:
             if parts.count(name) > 1:
@@ -84,17 +80,11 @@ class Schema:
         if set(data) != keys:
             raise DataError(f"expected a schema with {sorted(keys)}, received {sorted(map(str, data))}")
         for key in ("targets", "covariates", "time"):
-            if not isinstance(data[key], list | tuple) or not all(
-                isinstance(name, str) for name in data[key]
-            ):
-                raise DataError(
-                    f"expected a list of column names for {key!r} of a schema, received {data[key]!r}"
-                )
+            if not isinstance(data[key], list | tuple) or not all(isinstance(name, str) for name in data[key]):
+                raise DataError(f"expected a list of column names for {key!r} of a schema, received {data[key]!r}")
         series_id = data["series_id"]
         if series_id is not None and not isinstance(series_id, str):
-            raise DataError(
-                f"expected a column name or null for 'series_id' of a schema, received {series_id!r}"
-            )
+            raise DataError(f"expected a column name or null for 'series_id' of a schema, received {series_id!r}")
         return cls(tuple(data["targets"]), tuple(data["covariates"]), tuple(data["time"]), series_id)
 
 
@@ -129,10 +119,7 @@ class Sampling:
         if self.largest_gap is None:
             return f"one row every {_span(self.interval)}, no gaps"
         if self.kind == "irregular":
-            return (
-                f"irregular; the most common step is {_span(self.interval)}, "
-                f"the largest {_span(self.largest_gap)}"
-            )
+            return f"irregular; the most common step is {_span(self.interval)}, the largest {_span(self.largest_gap)}"
         return (
             f"one row every {_span(self.interval)}, {self.gaps} gap(s), {self.missing_rows} missing row(s), "
             f"the largest step {_span(self.largest_gap)}"
@@ -176,11 +163,7 @@ class SeriesSet:
         """Say in a few lines what was read: size, columns, missing values and spacing."""
         rows = sum(len(series.values) for series in self.series)
         missing = np.sum([np.isnan(series.values).sum(axis=0) for series in self.series], axis=0)
-        absent = [
-            f"{name} {count}"
-            for name, count in zip(self.schema.inputs, missing.tolist(), strict=True)
-            if count
-        ]
+        absent = [f"{name} {count}" for name, count in zip(self.schema.inputs, missing.tolist(), strict=True) if count]
         lines = [
             f"{self.source}: {len(self.series)} series, {rows} rows, {len(self.schema.inputs)} inputs",
             f"targets: {_joined(self.schema.targets)}",

@@ -83,9 +83,7 @@ def split_in_time(series_set: SeriesSet, parts: Sequence[float | int] = (0.7, 0.
     train, validation, test = parts
     counted = all(isinstance(part, int | np.integer) for part in parts)
     if not counted and not abs(train + validation + test - 1) <= 1e-9:  # NaN included
-        raise DataError(
-            f"expected three fractions whose sum is 1, or three whole numbers, received {tuple(parts)}"
-        )
+        raise DataError(f"expected three fractions whose sum is 1, or three whole numbers, received {tuple(parts)}")
     cuts = []
     for series in series_set.series:
         rows = len(series.values)
@@ -139,8 +137,7 @@ def windows(
     """
     if min(look_back, horizon, stride) < 1:
         raise DataError(
-            "expected look_back, horizon and stride of at least 1, "
-            f"received {look_back}, {horizon} and {stride}"
+            f"expected look_back, horizon and stride of at least 1, received {look_back}, {horizon} and {stride}"
         )
     pieces = []
     for index, (start, stop) in enumerate(ranges):

@@ -65,9 +65,7 @@ def check_columns(names: Sequence[str], existing: Sequence[str], source: str) ->
             folded = [other for other in existing if other.lower() == name.lower()]
             guess = (folded or near or [""])[0]
             hint = f"did you mean {guess!r}?" if guess else "name one of these"
-            raise DataError(
-                f"no such column; the columns are {listed(existing)}; {hint}", source=source, column=name
-            )
+            raise DataError(f"no such column; the columns are {listed(existing)}; {hint}", source=source, column=name)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -162,9 +162,7 @@ def _times_of_text(column: Any) -> Times:
     ]
     times, valid = _assemble(numbers)
     micro = fraction.fill_null("0").str.pad_end(6, "0").str.slice(0, 6).cast(pl.Int64).to_numpy()
-    zones: dict[str, int | None] = {
-        text: _zone_or_none(text) for text in zone.drop_nulls().unique().to_list()
-    }
+    zones: dict[str, int | None] = {text: _zone_or_none(text) for text in zone.drop_nulls().unique().to_list()}
     if zones:
         refused = [text for text, minutes in zones.items() if minutes is None]
         valid &= ~zone.is_in(refused).fill_null(False).to_numpy()

@@ -1,11 +1,11 @@
 """Modules: Aaren attention and encoders, the Transformer and GRU baselines with the same call, positions, norms."""
 
-from ._aaren import Aaren
-from ._encoder import AarenEncoder, AarenEncoderLayer, TransformerEncoder, TransformerEncoderLayer
-from ._gru import GRUEncoder
-from ._positions import LearnedPositions, SinusoidalPositions
-from ._running_norm import RunningNorm
-from ._transformer import CausalSelfAttention, KVCache
+from aaren.nn._aaren import Aaren
+from aaren.nn._encoder import AarenEncoder, AarenEncoderLayer, TransformerEncoder, TransformerEncoderLayer
+from aaren.nn._gru import GRUEncoder
+from aaren.nn._positions import LearnedPositions, SinusoidalPositions
+from aaren.nn._running_norm import RunningNorm
+from aaren.nn._transformer import CausalSelfAttention, KVCache
 
 __all__ = [
     "Aaren",

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ops import AttentionState, prefix_attention
+from aaren.ops import AttentionState, prefix_attention
 
 Decay = Literal["learned", "time"] | None
 
@@ -21,12 +21,18 @@ def require_heads(d_model: int, nhead: int) -> None:
         raise ValueError(f"nhead: expected a divisor of the width {d_model}, received {nhead}; change one of the two")
 
 
-def require_tokens(x: Tensor, d_model: int) -> None:
-    """Refuse inputs that are not (batch, tokens, d_model)."""
+def require_tokens(x: Tensor, d_model: int, **for_each_token: Tensor | None) -> None:
+    """Refuse inputs that are not (batch, tokens, d_model), and masks and the like that are not (batch, tokens)."""
     if x.dim() != 3 or x.shape[-1] != d_model:
         raise ValueError(
             f"x: expected shape (batch, tokens, {d_model}), received {tuple(x.shape)}; the layout is always batch first"
         )
+    for name, given in for_each_token.items():
+        if given is not None and given.shape != x.shape[:2]:
+            raise ValueError(
+                f"{name}: expected shape (batch, tokens) = {tuple(x.shape[:2])}, received {tuple(given.shape)}; "
+                f"use {name}.expand"
+            )
 
 
 class Aaren(nn.Module):
@@ -140,9 +146,11 @@ class Aaren(nn.Module):
         Returns:
             outputs, shape (batch, tokens, embed_dim), and the state, batch shape (batch, num_heads).
         """
-        require_tokens(x, self.embed_dim)
+        require_tokens(x, self.embed_dim, mask=mask, resets=resets, elapsed=elapsed)
         if mask is not None:
             x = x.masked_fill(~mask[..., None], 0)
+            # NaN behind a mask would reach the rate's gradient as 0 · NaN
+            elapsed = None if elapsed is None else elapsed.masked_fill(~mask, 0)
         batch, tokens, _ = x.shape
         w_v = self.in_proj_weight.chunk(3)[2]
         b_v = None if self.in_proj_bias is None else self.in_proj_bias.chunk(3)[2]

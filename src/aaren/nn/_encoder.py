@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..ops import AttentionState
-from ._aaren import Aaren, Decay, require_tokens
-from ._transformer import CausalSelfAttention, KVCache
+from aaren.nn._aaren import Aaren, Decay, require_tokens
+from aaren.nn._transformer import CausalSelfAttention, KVCache
+from aaren.ops import AttentionState
 
 State = TypeVar("State", AttentionState, KVCache)
 Activation = str | Callable[[Tensor], Tensor]
@@ -78,7 +78,7 @@ class _EncoderLayer(nn.Module, Generic[State]):
         Returns:
             outputs, shape of x, and the state after the last token.
         """
-        require_tokens(x, self.d_model)
+        require_tokens(x, self.d_model, mask=mask, resets=resets, elapsed=elapsed)
         if mask is not None:
             # NaN behind a mask would reach the weights' gradients as 0 · NaN
             x = x.masked_fill(~mask[..., None], 0)

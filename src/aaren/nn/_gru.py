@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ._aaren import require_tokens
+from aaren.nn._aaren import require_tokens
 
 
 class GRUEncoder(nn.Module):
@@ -33,10 +33,16 @@ class GRUEncoder(nn.Module):
         elapsed: Float[Tensor, "batch tokens"] | None = None,
     ) -> tuple[Float[Tensor, "batch tokens d"], Float[Tensor, "batch layers d"]]:
         """Run over a prompt, a chunk or one token; arguments as in `AarenEncoder.forward`, `elapsed` is ignored."""
-        require_tokens(x, self.d_model)
+        require_tokens(x, self.d_model, mask=mask, elapsed=elapsed)
         batch, tokens, _ = x.shape
         hidden = x.new_zeros(batch, self.num_layers, self.d_model) if state is None else state
-        if tokens == 0:
+        expected = (batch, self.num_layers, self.d_model)
+        if hidden.shape != expected:
+            raise ValueError(
+                f"state: expected shape {expected}, received {tuple(hidden.shape)}; is it of another model or batch? "
+                f"start with init_state({batch})"
+            )
+        if batch == 0 or tokens == 0:
             return x.clone(), hidden.clone()
         if mask is None:
             y, after = self.gru(x, hidden.transpose(0, 1).contiguous())

@@ -18,19 +18,17 @@ class SinusoidalPositions(nn.Module):
     Source: arXiv 1706.03762, section 3.5.
     """
 
-    frequencies: Tensor
-
     def __init__(self, d_model: int) -> None:
         super().__init__()
         if d_model % 2:
             raise ValueError(f"d_model: expected an even width for sinusoidal positions, received {d_model}")
-        exponent = torch.arange(0, d_model, 2, dtype=torch.float64) / d_model
-        self.register_buffer("frequencies", torch.exp(-math.log(10000.0) * exponent), persistent=False)
+        self.d_model = d_model
 
     def forward(self, positions: Int[Tensor, "*batch tokens"]) -> Float[Tensor, "*batch tokens d"]:
         """Encode positions from 0 on, shape (..., tokens), as (..., tokens, d_model) float32."""
-        # float64 angles: a stream may be millions of tokens old
-        angles = positions[..., None] * self.frequencies.double()
+        # float64 angles: a stream may be millions of tokens old. Not a buffer, which `module.float()` would round
+        exponent = torch.arange(0, self.d_model, 2, dtype=torch.float64, device=positions.device) / self.d_model
+        angles = positions[..., None] * torch.exp(-math.log(10000.0) * exponent)
         return torch.stack([angles.sin(), angles.cos()], -1).flatten(-2).float()
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from ..ops import AttentionState, prefix_attention
+from aaren.ops import AttentionState, prefix_attention
 
 
 class RunningNorm(nn.Module):

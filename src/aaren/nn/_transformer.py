@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from ._aaren import require_heads, require_tokens
+from aaren.nn._aaren import require_heads, require_tokens
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ class KVCache:
     ) -> KVCache:
         """The cache with more tokens; O(tokens) unless it is full or was already continued elsewhere."""
         stop = self.length + keys.shape[2]
-        if torch.is_grad_enabled() and (keys.requires_grad or self.keys.requires_grad):
+        if stop == self.length:
+            return self
+        if torch.is_grad_enabled() and any(x.requires_grad for x in (keys, values, self.keys, self.values)):
             old_keys, old_values, old_present = self.used()
             return KVCache(
                 torch.cat([old_keys, keys], 2),
@@ -154,7 +156,7 @@ class CausalSelfAttention(nn.Module):
 
         `elapsed` is ignored: this attention has no decay.
         """
-        require_tokens(x, self.embed_dim)
+        require_tokens(x, self.embed_dim, mask=mask, elapsed=elapsed)
         if resets is not None:
             raise ValueError("resets: expected None for the Transformer baseline; give each sequence its own row")
         batch, tokens, _ = x.shape
@@ -164,8 +166,9 @@ class CausalSelfAttention(nn.Module):
         queries, keys, values = projected.view(batch, tokens, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
         present = torch.ones(batch, tokens, dtype=torch.bool, device=x.device) if mask is None else mask
         if state is None:
-            cache = KVCache(keys, values, present, tokens, [tokens])
+            cache = KVCache(keys, values, present.clone(), tokens, [tokens])
         else:
+            self._require_cache(state, batch)
             cache = state.append(keys, values, present)
         all_keys, all_values, all_present = cache.used()
         if state is None and mask is None:
@@ -175,6 +178,15 @@ class CausalSelfAttention(nn.Module):
         else:
             attended = _masked_attention(queries, all_keys, all_values, all_present)
         return self.out_proj(attended.transpose(1, 2).reshape(batch, tokens, self.embed_dim)), cache
+
+    def _require_cache(self, state: KVCache, batch: int) -> None:
+        """Refuse the cache of another model or batch size."""
+        rows, heads, _, head_dim = state.keys.shape
+        if (rows, heads, head_dim) != (batch, self.num_heads, self.head_dim):
+            raise ValueError(
+                f"state: expected (batch, heads, head_dim) = {(batch, self.num_heads, self.head_dim)}, received "
+                f"{(rows, heads, head_dim)}; is it of another model or batch? start with init_state({batch})"
+            )
 
     def init_state(self, batch_size: int, capacity: int = 0) -> KVCache:
         """An empty cache; `capacity` tokens of memory are allocated ahead."""

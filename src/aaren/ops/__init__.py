@@ -3,11 +3,11 @@
 One operator with several backends that agree, and the state that one call leaves to the next.
 """
 
-from ._checks import check_finite
-from ._prefix_attention import prefix_attention
-from ._reference import step
-from ._registry import Backend, backends, choose_backend, register_backend
-from ._state import AttentionState, kept_dtype
+from aaren.ops._checks import check_finite
+from aaren.ops._prefix_attention import prefix_attention
+from aaren.ops._reference import step
+from aaren.ops._registry import Backend, backends, choose_backend, register_backend
+from aaren.ops._state import AttentionState, kept_dtype
 
 __all__ = [
     "AttentionState",

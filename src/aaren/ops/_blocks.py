@@ -22,8 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._reference import accumulation_dtype
-from ._state import AttentionState, kept_dtype
+from aaren.ops._reference import accumulation_dtype
+from aaren.ops._state import AttentionState, kept_dtype
 
 BLOCK = 16
 
@@ -91,9 +91,7 @@ def _running_lse(
     if s.shape[1] > 1:
         after = _running_lse(local[:, :-1, -1], decay.sum(-1)[:, :-1], start)
         entry = torch.cat([entry, after], 1)
-    return torch.logaddexp(local, entry[..., None] + decay.cumsum(-1)).reshape(scores.shape[0], -1)[
-        :, :tokens
-    ]
+    return torch.logaddexp(local, entry[..., None] + decay.cumsum(-1)).reshape(scores.shape[0], -1)[:, :tokens]
 
 
 def _log_retention(
@@ -101,7 +99,7 @@ def _log_retention(
     log_decay: Float[Tensor, "rows tokens"] | None,
     start: Float[Tensor, " rows"],
 ) -> Float[Tensor, "rows tokens"]:
-    """log f_k = lse_{k-1} + γ_k - lse_k <= 0: how much of the past mean stays when token k arrives."""
+    """Log f_k = lse_{k-1} + γ_k - lse_k <= 0: how much of the past mean stays when token k arrives."""
     before = torch.cat([start[:, None], lse[:, :-1]], 1)
     if log_decay is not None:
         before = before + log_decay
@@ -187,26 +185,26 @@ def forward(
     s = scores.to(kept).reshape(rows, tokens)
     decay = None if log_decay is None else log_decay.to(kept).reshape(rows, tokens)
     v = _hide_masked(scores, values).to(work).reshape(rows, tokens, dim)
-    lse = _running_lse(s, decay, start_lse)
+    lse = _running_lse(s, decay, start_lse).contiguous()
     gain = torch.exp(_minus(s, lse)).to(work)
     outputs, last = _recurrence(gain, v, _log_retention(lse, decay, start_lse), start_mean)
 
     # the kept (m, u) is summed from its terms, never taken from lse, whose rounding would add up from call to call
     start_max = state.max_score.to(kept).reshape(rows)
     if decay is not None:
-        s = s + _sums_after(decay)
-        start_max = start_max + decay.sum(-1)
+        after = _sums_after(decay)
+        s = s + after
+        start_max = start_max + (decay[:, 0] + after[:, 0])
     max_score = torch.maximum(s.amax(-1), start_max)
-    normalizer = torch.exp(_minus(s, max_score[:, None])).sum(-1)
-    normalizer += torch.exp(_minus(start_max, max_score)) * state.normalizer.to(kept).reshape(rows)
+    # cumsum, not sum: a sum is split over threads where there is one row, so that its bits depend on the batch
+    normalizer = torch.exp(_minus(s, max_score[:, None])).cumsum(-1)[:, -1]
+    normalizer = normalizer + torch.exp(_minus(start_max, max_score)) * state.normalizer.to(kept).reshape(rows)
     final = AttentionState(
         max_score.reshape(batch),
         normalizer.reshape(batch),
         (last * normalizer[:, None]).reshape(*batch, dim),
     )
-    return Saved(
-        outputs.to(values.dtype).reshape(values.shape).contiguous(), lse.reshape(scores.shape), final
-    )
+    return Saved(outputs.to(values.dtype).reshape(values.shape).contiguous(), lse.reshape(scores.shape), final)
 
 
 def backward(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ._state import AttentionState
+from aaren.ops._state import AttentionState
 
 _check_finite = os.environ.get("AAREN_CHECK_FINITE", "0") not in {"0", ""}
 
@@ -38,9 +38,7 @@ def check_finite(enabled: bool = True) -> Iterator[None]:
 
 def _require(condition: bool, name: str, expected: str, received: object, remedy: str = "") -> None:
     if not condition:
-        raise ValueError(
-            f"{name}: expected {expected}, received {received}" + (f"; {remedy}" if remedy else "")
-        )
+        raise ValueError(f"{name}: expected {expected}, received {received}" + (f"; {remedy}" if remedy else ""))
 
 
 def check_inputs(

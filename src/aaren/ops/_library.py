@@ -6,14 +6,15 @@ matters where a call is one token. The op takes canonical inputs and the name of
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._blocks import Gradients, Saved
-from ._registry import kernel
-from ._state import AttentionState, kept_dtype
+from aaren.ops._blocks import Gradients, Saved
+from aaren.ops._registry import kernel
+from aaren.ops._state import AttentionState, kept_dtype
 
 _STATE = "Tensor? max_score, Tensor? normalizer, Tensor? weighted_sum"
 _INPUTS = f"Tensor scores, Tensor values, Tensor? log_decay, {_STATE}"
@@ -33,13 +34,18 @@ Five = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 Six = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
-def _state(
-    max_score: Tensor | None, normalizer: Tensor | None, weighted_sum: Tensor | None
-) -> AttentionState | None:
+def _state(max_score: Tensor | None, normalizer: Tensor | None, weighted_sum: Tensor | None) -> AttentionState | None:
     """The three optional tensors of the schema as a state."""
     if max_score is None or normalizer is None or weighted_sum is None:
         return None
     return AttentionState(max_score, normalizer, weighted_sum)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Autocast reaches into an op and would run a kernel's matrix products in bfloat16; entered only if it is on."""
+    if torch.is_autocast_enabled(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def _forward(
@@ -52,7 +58,8 @@ def _forward(
     backend: str,
 ) -> Five:
     state = _state(max_score, normalizer, weighted_sum)
-    saved = kernel(backend).forward(scores, values, log_decay, state)
+    with _without_autocast(scores.device):
+        saved = kernel(backend).forward(scores, values, log_decay, state)
     if not isinstance(saved, Saved):
         raise AssertionError(f"backend {backend!r} is not a kernel")
     final = saved.state
@@ -100,27 +107,27 @@ def _backward(
     if run is None:
         raise AssertionError(f"backend {backend!r} has no backward")
     final = AttentionState(final_max, final_normalizer, final_weighted_sum)
-    gradients: Gradients = run(
-        grad_outputs,
-        grad_normalizer,
-        grad_weighted_sum,
-        scores,
-        values,
-        log_decay,
-        _state(max_score, normalizer, weighted_sum),
-        Saved(outputs, lse, final),
-    )
+    with _without_autocast(scores.device):
+        gradients: Gradients = run(
+            grad_outputs,
+            grad_normalizer,
+            grad_weighted_sum,
+            scores,
+            values,
+            log_decay,
+            _state(max_score, normalizer, weighted_sum),
+            Saved(outputs, lse, final),
+        )
     # an op must return tensors: an empty one stands for "no gradient"
     none = [scores.new_empty(0) for _ in range(4)]
-    state = gradients.state or AttentionState(none[0], none[1], none[2])
-    decay = none[3] if gradients.log_decay is None else gradients.log_decay
+    state = gradients.state
     return (
         gradients.scores,
         gradients.values,
-        decay,
-        state.max_score,
-        state.normalizer,
-        state.weighted_sum,
+        none[0] if gradients.log_decay is None else gradients.log_decay,
+        none[1] if state is None else state.max_score,
+        none[2] if state is None else state.normalizer,
+        none[3] if state is None else state.weighted_sum,
     )
 
 
@@ -191,8 +198,6 @@ _library.impl("prefix_attention", _forward, "CompositeExplicitAutograd")
 _library.impl("prefix_attention_backward", _backward, "CompositeExplicitAutograd")
 torch.library.register_fake("aaren::prefix_attention", _fake_forward, lib=_library)
 torch.library.register_fake("aaren::prefix_attention_backward", _fake_backward, lib=_library)
-torch.library.register_autograd(
-    "aaren::prefix_attention", _autograd, setup_context=_setup_context, lib=_library
-)
+torch.library.register_autograd("aaren::prefix_attention", _autograd, setup_context=_setup_context, lib=_library)
 torch.library.register_autograd("aaren::prefix_attention_backward", _no_second_backward, lib=_library)
 torch.library.register_vmap("aaren::prefix_attention", _vmap, lib=_library)

@@ -6,11 +6,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from . import _library as _library  # defines torch.ops.aaren
-from ._checks import check_inputs, check_numbers
-from ._reference import step
-from ._registry import choose_backend
-from ._state import AttentionState
+from aaren.ops import _library as _library  # defines torch.ops.aaren
+from aaren.ops._checks import check_inputs, check_numbers
+from aaren.ops._reference import step
+from aaren.ops._registry import choose_backend
+from aaren.ops._state import AttentionState
 
 
 def prefix_attention(

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._state import AttentionState, kept_dtype
+from aaren.ops._state import AttentionState, kept_dtype
 
 Outputs = tuple[Float[Tensor, "*batch tokens dim"], AttentionState]
 
@@ -21,10 +21,10 @@ def accumulation_dtype(scores: Tensor, values: Tensor) -> torch.dtype:
 
 
 def start_state(scores: Tensor, values: Tensor, state: AttentionState | None) -> AttentionState:
-    """The given initial state in the kept dtype, or the identity where there is none."""
+    """A copy of the given initial state in the kept dtype, or the identity where there is none."""
     if state is None:
         return AttentionState.identity(scores.shape[:-1], values.shape[-1], device=scores.device)
-    return state.to(dtype=kept_dtype(scores.device))
+    return AttentionState(*(x.to(kept_dtype(scores.device), copy=True) for x in vars(state).values()))
 
 
 def definition(
@@ -65,7 +65,9 @@ def definition(
     outputs = weighted_sum / torch.where(normalizer > 0, normalizer, 1)[..., None]
     seen = normalizer[..., -1] > 0
     final = AttentionState(
-        torch.where(seen, top[..., -1, 0], -torch.inf), normalizer[..., -1], weighted_sum[..., -1, :]
+        torch.where(seen, top[..., -1, 0], -torch.inf),
+        normalizer[..., -1].clone(),
+        weighted_sum[..., -1, :].clone(),
     )
     return outputs[..., 1:, :].to(out_dtype), final
 
@@ -148,7 +150,9 @@ def scan(
     outputs = prefix.output().to(values.dtype)
     if tokens == 0:
         return outputs, start_state(scores, values, state)
-    last = AttentionState(
-        prefix.max_score[..., -1], prefix.normalizer[..., -1], prefix.weighted_sum[..., -1, :]
+    # copies: a view would alias the scores, or keep the storage of all prefixes alive
+    return outputs, AttentionState(
+        prefix.max_score[..., -1].to(kept, copy=True),
+        prefix.normalizer[..., -1].to(kept, copy=True),
+        prefix.weighted_sum[..., -1, :].to(kept, copy=True),
     )
-    return outputs, last.to(dtype=kept)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import BackendError
-from . import _blocks, _reference
+from aaren.errors import BackendError
+from aaren.ops import _blocks, _reference
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,7 @@ def choose_backend(name: str, device: torch.device) -> Backend:
         raise BackendError(f"backend {name!r} cannot run here: {backend.missing}; use backend='auto'")
     if not backend.runs_on(device):
         devices = ", ".join(sorted(backend.devices or ()))
-        raise BackendError(
-            f"backend {name!r} runs on {devices}; the scores are on {device}; use backend='auto'"
-        )
+        raise BackendError(f"backend {name!r} runs on {devices}; the scores are on {device}; use backend='auto'")
     return backend
 
 
@@ -96,9 +94,5 @@ register_backend(
     )
 )
 register_backend(Backend("scan", "the paper's Algorithm 1 (reference)", _reference.scan))
-register_backend(
-    Backend("recurrence", "the paper's RNN cell, token by token (reference)", _reference.recurrence)
-)
-register_backend(
-    Backend("definition", "masked softmax in float64, quadratic (oracle)", _reference.definition)
-)
+register_backend(Backend("recurrence", "the paper's RNN cell, token by token (reference)", _reference.recurrence))
+register_backend(Backend("definition", "masked softmax in float64, quadratic (oracle)", _reference.definition))

@@ -80,9 +80,7 @@ class AttentionState:
         seen = scores > -torch.inf
         return AttentionState(scores, seen.to(scores.dtype), torch.where(seen[..., None], values, 0))
 
-    def merge(
-        self, later: AttentionState, log_decay: Float[Tensor, "*batch"] | None = None
-    ) -> AttentionState:
+    def merge(self, later: AttentionState, log_decay: Float[Tensor, "*batch"] | None = None) -> AttentionState:
         """The state of both spans, this one earlier; associative, and without decay commutative.
 
         Args:
@@ -111,9 +109,7 @@ class AttentionState:
     def lse(self) -> Float[Tensor, "*batch"]:
         """The log-sum-exp m + log u of the scores, shape (...); -inf where nothing was seen yet."""
         seen = self.normalizer > 0
-        return torch.where(
-            seen, self.max_score + torch.log(torch.where(seen, self.normalizer, 1)), -torch.inf
-        )
+        return torch.where(seen, self.max_score + torch.log(torch.where(seen, self.normalizer, 1)), -torch.inf)
 
     def select(self, index: Tensor | slice) -> AttentionState:
         """The rows `index` of the first batch dimension (an index tensor, a boolean mask or a slice)."""
@@ -133,9 +129,7 @@ class AttentionState:
         """The same numbers, cut from the graph of gradients (truncated backpropagation through time)."""
         return AttentionState(self.max_score.detach(), self.normalizer.detach(), self.weighted_sum.detach())
 
-    def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> AttentionState:
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> AttentionState:
         """The same state on another device or in another dtype."""
         return AttentionState(
             self.max_score.to(device=device, dtype=dtype),

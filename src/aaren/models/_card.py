@@ -1,0 +1,43 @@
+"""MODEL_CARD.md: what a model is, what it was trained on, how well it did, with which versions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aaren._version import __version__
+
+if TYPE_CHECKING:
+    from aaren.models._forecaster import Forecaster
+
+
+def _table(rows: dict[str, Any]) -> list[str]:
+    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items()), ""]
+
+
+def model_card(model: Forecaster) -> str:
+    """The card in Markdown, made from the model's configuration, preprocessing and metadata."""
+    config, preprocessing, metadata = model.config, model.preprocessing, model.metadata
+    parameters = sum(p.numel() for p in model.parameters())
+    lines = [f"# Forecaster ({config.encoder})", ""]
+    if preprocessing is not None:
+        schema = preprocessing.schema
+        lines += [
+            f"Forecasts {', '.join(schema.targets)} for {config.horizon} steps"
+            + (f" of {preprocessing.interval.astype('timedelta64[s]')}" if preprocessing.interval is not None else "")
+            + f" from {', '.join(schema.inputs)}.",
+            "",
+        ]
+    lines += ["## Model", "", *_table({"parameters": f"{parameters:,}", **config.to_dict()})]
+    for section in ("data", "training", "metrics", "versions"):
+        if isinstance(metadata.get(section), dict):
+            lines += [f"## {section.capitalize()}", "", *_table(metadata[section])]
+    lines += [
+        "## Limits",
+        "",
+        "The weights over the past do not depend on the current row: no content look-up. Forecasts extrapolate the "
+        "training data; quantiles are as calibrated as the validation data were like the stream.",
+        "",
+        f"Written by aaren {__version__}. Load with `aaren.load(directory)`; nothing in this directory is executable.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,51 @@
+"""What a stream says after a row."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A forecast in the user's units and time.
+
+    Args:
+        row: number of the row in its stream, from 1.
+        time: time of that row, or None without time.
+        times: times that are forecast, shape (horizon,), or None without time.
+        targets: names of the columns.
+        mean: shape (horizon, targets).
+        levels: quantile levels; may be empty.
+        quantiles: shape (horizon, targets, levels).
+    """
+
+    row: int
+    time: np.datetime64 | None
+    times: NDArray[Any] | None
+    targets: tuple[str, ...]
+    mean: NDArray[np.float64]
+    levels: tuple[float, ...]
+    quantiles: NDArray[np.float64]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: row, time, times, and for each target its mean and quantiles by level."""
+        result: dict[str, Any] = {"row": self.row}
+        if self.time is not None and self.times is not None:
+            result["time"] = str(np.datetime_as_string(self.time, unit="auto"))
+            result["times"] = [str(t) for t in np.datetime_as_string(self.times, unit="auto")]
+        for index, name in enumerate(self.targets):
+            entry: dict[str, Any] = {"mean": _numbers(self.mean[:, index])}
+            for place, level in enumerate(self.levels):
+                entry[f"q{level:g}"] = _numbers(self.quantiles[:, index, place])
+            result.setdefault("forecast", {})[name] = entry
+        return result
+
+
+def _numbers(values: NDArray[np.float64]) -> list[float | None]:
+    """Seven significant digits, as much as float32 has; JSON has no NaN, so null stands for it."""
+    return [float(f"{value:.7g}") if math.isfinite(value) else None for value in values.tolist()]

@@ -1,0 +1,99 @@
+"""Snapshots of a stream's state: one safetensors file with a JSON header, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from aaren.errors import ModelFileError
+
+SCHEMA = 1
+_KEY = "aaren_stream"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file as a whole: after a kill at any instant, the old bytes or the new ones are there.
+
+    Raises:
+        ModelFileError: the folder is missing or cannot be written.
+    """
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise ModelFileError(f"{path}: the state cannot be written: {error.strerror or error}") from None
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_snapshot(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write tensors and header; see `read_snapshot`."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    whole = {**header, "schema": SCHEMA, "sha256": _digest(plain)}
+    write_atomically(path, save(plain, metadata={_KEY: json.dumps(whole, sort_keys=True)}))
+
+
+def read_snapshot(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a snapshot, refusing before any number is used.
+
+    Args:
+        path: the file.
+        fingerprint: of the model that is to go on with it.
+
+    Returns:
+        The tensors by name, and the header.
+
+    Raises:
+        ModelFileError: the file is damaged, of another schema version, or of another model.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            header = json.loads(metadata[_KEY])
+            schema = header["schema"]
+            if schema != SCHEMA:
+                raise ModelFileError(f"{path}: expected state schema {SCHEMA}, received {schema!r}; start a new state")
+            if header["fingerprint"] != fingerprint:
+                raise ModelFileError(
+                    f"{path}: the state is of another model (fingerprint {str(header['fingerprint'])[:12]}, this "
+                    f"model has {fingerprint[:12]}); use the model it was made with, or another state file"
+                )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            intact = header["sha256"] == _digest(tensors)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(f"{path}: not a state snapshot, or damaged: {error}") from None
+    if not intact:
+        raise ModelFileError(f"{path}: damaged: the tensors do not match their checksum; take an older copy")
+    return tensors, header

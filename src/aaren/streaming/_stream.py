@@ -1,0 +1,264 @@
+"""One live stream: a row in, a forecast out, in constant time and memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from aaren.data import Row, parse_row
+from aaren.errors import DataError, ModelFileError
+from aaren.models import Forecast, Forecaster, ForecasterState, Preprocessing, check_tensors
+from aaren.streaming._prediction import Prediction
+from aaren.streaming._snapshot import read_snapshot, write_snapshot
+
+Policy = Literal["error", "skip", "impute"]
+
+
+class Stream:
+    """A live stream of one series.
+
+    Args:
+        model: a trained forecaster with `normalization="running"`.
+        state_file: go on from this snapshot if the file is there; None or no such file starts a new stream.
+        on_bad_row: what becomes of a row with NaN or infinity: "error" raises, "skip" leaves the row out, "impute"
+            takes the cell as missing. A row that cannot be read at all is left out by "skip", else raised. In every
+            case the state stays what it was before the row. A cell that is None or a mark of absence is not bad, it
+            is missing.
+        max_gap: rows that may be missing between two rows; they are passed through as missing values, so that a
+            stream equals the same series in a file.
+
+    Raises:
+        ValueError: the model cannot stream, has no preprocessing, or an argument is not one of its choices.
+        ModelFileError: the snapshot is damaged, or is of another model.
+
+    Example:
+        stream = aaren.load("model/").stream()
+        prediction = stream.update({"date": "2018-06-26 20:00:00", "OT": 11.7})
+        prediction.mean          # (horizon, targets), in the units of the training data
+    """
+
+    def __init__(
+        self,
+        model: Forecaster,
+        state_file: str | Path | None = None,
+        *,
+        on_bad_row: Policy = "error",
+        max_gap: int = 10_000,
+    ) -> None:
+        if model.config.normalization != "running":
+            raise ValueError(
+                f"model: expected normalization='running' to stream, received {model.config.normalization!r}, which "
+                "needs its whole window again for every row; train with normalization='running'"
+            )
+        if model.preprocessing is None:
+            raise ValueError("model: expected preprocessing (columns and units), received None; train or load a model")
+        if on_bad_row not in ("error", "skip", "impute"):
+            raise ValueError(f"on_bad_row: expected 'error', 'skip' or 'impute', received {on_bad_row!r}")
+        self.model = model.eval()
+        self.on_bad_row, self.max_gap = on_bad_row, max_gap
+        self._preprocessing: Preprocessing = model.preprocessing
+        self._fingerprint = model.fingerprint()
+        self._state = model.init_state(1)
+        self._rows = 0
+        self._skipped = 0
+        self._time: np.datetime64 | None = None
+        self._series: str | None = None
+        if state_file is not None and Path(state_file).exists():
+            self._restore(Path(state_file))
+
+    @property
+    def rows(self) -> int:
+        """Rows that came so far, those that were skipped included."""
+        return self._rows
+
+    @property
+    def skipped(self) -> int:
+        """Rows that `on_bad_row="skip"` left out."""
+        return self._skipped
+
+    @property
+    def time(self) -> np.datetime64 | None:
+        """Time of the last row that was taken."""
+        return self._time
+
+    @property
+    def state(self) -> ForecasterState:
+        """What the model keeps of the past; a value that later rows do not change."""
+        return self._state
+
+    def nbytes(self) -> int:
+        """Bytes of the state."""
+        return sum(x.numel() * x.element_size() for x in self._tensors().values())
+
+    def update(self, row: Mapping[str, Any] | Sequence[Any] | NDArray[Any]) -> Prediction | None:
+        """Take one row and forecast from it.
+
+        Args:
+            row: cells by column name, or in the order time, targets, covariates; in the units of the training data.
+
+        Returns:
+            The forecast, or None if the row was left out (`on_bad_row="skip"`).
+
+        Raises:
+            DataError: the row was refused; row number and column are in the message, the state is as before.
+        """
+        number = self._rows + 1
+        try:
+            parsed, missing_before = self._checked(row, number)
+        except DataError:
+            if self.on_bad_row != "skip":
+                raise
+            self._rows, self._skipped = number, self._skipped + 1
+            return None
+        forecast, state = self._advance(parsed, missing_before)
+        self._state, self._rows, self._time = state, number, parsed.time
+        return self._prediction(number, parsed.time, forecast)
+
+    def save(self, path: str | Path) -> None:
+        """Write a snapshot: safetensors with a JSON header, atomically; `Stream(model, path)` goes on from it.
+
+        Raises:
+            ModelFileError: the file cannot be written.
+        """
+        header = {
+            "fingerprint": self._fingerprint,
+            "rows": self._rows,
+            "skipped": self._skipped,
+            "time_microseconds": None if self._time is None else int(self._time.astype(np.int64)),
+            "series": self._series,
+        }
+        write_snapshot(Path(path), self._tensors(), header)
+
+    def _checked(self, row: Mapping[str, Any] | Sequence[Any] | NDArray[Any], number: int) -> tuple[Row, int]:
+        """The row, parsed, with the number of rows that are missing before it."""
+        schema = self._preprocessing.schema
+        parsed = parse_row(schema, row, row=number, source="stream")
+        if parsed.nonfinite.any() and self.on_bad_row != "impute":
+            column = schema.inputs[int(parsed.nonfinite.argmax())]
+            raise DataError(
+                f"expected a finite number, received {parsed.values[parsed.nonfinite][0]}; give None if it is "
+                "missing, or choose on_bad_row='skip' or 'impute'",
+                source="stream",
+                line=number,
+                column=column,
+            )
+        missing_before = self._missing_before(parsed.time, number)
+        self._check_series(row, number)
+        return parsed, missing_before
+
+    def _check_series(self, row: Any, number: int) -> None:
+        column = self._preprocessing.schema.series_id
+        if column is None or not isinstance(row, Mapping) or column not in row:
+            return
+        name = str(row[column])
+        if self._series is None:
+            self._series = name
+        elif name != self._series:
+            raise DataError(
+                f"expected rows of series {self._series!r}, received {name!r}; use one stream for each series",
+                source="stream",
+                line=number,
+                column=column,
+            )
+
+    def _missing_before(self, time: np.datetime64 | None, number: int) -> int:
+        interval = self._preprocessing.interval
+        if time is None or self._time is None or interval is None:
+            return 0
+        column = self._preprocessing.schema.time[0]
+        place: dict[str, Any] = {"source": "stream", "line": number, "column": column}
+        if time <= self._time:
+            raise DataError(f"expected a time after {self._time}, received {time}; rows come in order of time", **place)
+        if self._preprocessing.irregular:
+            return 0
+        steps, rest = divmod(int((time - self._time) / np.timedelta64(1, "us")), int(interval.astype(np.int64)))
+        if rest:
+            raise DataError(
+                f"expected a time that is a multiple of {interval.astype('timedelta64[s]')} after {self._time}, "
+                f"received {time}; round the times to the interval of the training data",
+                **place,
+            )
+        if steps - 1 > self.max_gap:
+            raise DataError(
+                f"expected at most max_gap = {self.max_gap} missing rows, received a gap of {steps - 1}; start a new "
+                "stream, or allow a larger gap",
+                **place,
+            )
+        return steps - 1
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def _advance(self, row: Row, missing_before: int) -> tuple[Forecast, ForecasterState]:
+        """Pass the missing rows and the row through the model."""
+        preprocessing, interval = self._preprocessing, self._preprocessing.interval
+        values = np.full((missing_before + 1, len(preprocessing.schema.inputs)), np.nan)
+        values[-1] = np.where(row.nonfinite, np.nan, row.values)
+        times = None
+        if row.time is not None and interval is not None:
+            times = row.time - interval * np.arange(missing_before, -1, -1)
+        elapsed = np.ones(missing_before + 1, dtype=np.float32)
+        if self._time is None:
+            elapsed[0] = 0
+        elif preprocessing.irregular and row.time is not None and interval is not None:
+            elapsed[0] = (row.time - self._time) / interval
+        device = self.model.head.weight.device
+
+        def tensor(array: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(np.asarray(array, dtype=np.float32)).to(device)[None]
+
+        calendar = tensor(preprocessing.features(times, len(values))) if preprocessing.calendar else None
+        return self.model(
+            tensor(preprocessing.scaler.transform(values)), calendar, self._state, elapsed=tensor(elapsed)
+        )
+
+    def _prediction(self, number: int, time: np.datetime64 | None, forecast: Forecast) -> Prediction:
+        preprocessing, config = self._preprocessing, self.model.config
+        mean = preprocessing.to_units(forecast.mean[0, -1].double().cpu().numpy())
+        quantiles = forecast.quantiles[0, -1].double().cpu().numpy()
+        columns = [preprocessing.to_units(quantiles[..., i]) for i in range(len(config.quantiles))]
+        times = None
+        if time is not None and preprocessing.interval is not None:
+            times = time + preprocessing.interval * np.arange(1, config.horizon + 1)
+        return Prediction(
+            number,
+            time,
+            times,
+            preprocessing.schema.targets,
+            mean,
+            config.quantiles,
+            np.stack(columns, -1) if columns else np.zeros((*mean.shape, 0)),
+        )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        leaves, _ = pytree.tree_flatten(self._state)
+        return {f"state.{index}": leaf for index, leaf in enumerate(leaves)}
+
+    def _restore(self, path: Path) -> None:
+        tensors, header = read_snapshot(path, self._fingerprint)
+        template, structure = pytree.tree_flatten(self._state)
+        expected = {}
+        for index, leaf in enumerate(template):
+            name = f"state.{index}"
+            shape = tuple(leaf.shape)
+            if name in tensors and tensors[name].dim() == len(shape):
+                # a cache grows with the tokens: where the empty one has size 0, any size is right
+                shape = tuple(b if a == 0 else a for a, b in zip(shape, tensors[name].shape, strict=True))
+            expected[name] = (shape, leaf.dtype)
+        check_tensors(path, tensors, expected)
+        device = self.model.head.weight.device
+        try:
+            self._rows, self._skipped = int(header["rows"]), int(header["skipped"])
+            micro, series = header["time_microseconds"], header["series"]
+            self._time = None if micro is None else np.datetime64(int(micro), "us")
+            self._series = None if series is None else str(series)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{path}: not a state snapshot, or damaged: {error}") from None
+        leaves = [tensors[f"state.{index}"].to(device) for index in range(len(template))]
+        self._state = pytree.tree_unflatten(leaves, structure)

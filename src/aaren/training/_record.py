@@ -1,0 +1,53 @@
+"""Records: one JSON line for each run, from which tables and plots are made."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aaren._version import __version__
+
+
+def versions() -> dict[str, str]:
+    """Versions of this package and of what its numbers depend on."""
+    found = {"aaren": __version__, "python": platform.python_version(), "torch": torch.__version__}
+    for name in ("numpy", "lightning", "safetensors"):
+        found[name] = metadata.version(name)
+    return found
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, threads and accelerator of this machine."""
+    found: dict[str, Any] = {
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
+
+
+def append_record(path: Path, record: dict[str, Any]) -> None:
+    """Append one line of JSON; an unfinished last line of a killed run stays a line of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write(("\n" if unfinished else "") + json.dumps(record, sort_keys=True) + "\n")
