@@ -140,7 +140,7 @@ class WindowDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
         return len(self.starts)
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """A batch: values (batch, look_back, inputs), calendar, elapsed, block (batch, rows, targets) with the horizon."""
+        """A batch: values (batch, look_back, inputs), calendar, elapsed, block (batch, rows, targets)."""
         rows = self.starts[np.asarray(indices)][:, None] + np.arange(self.look_back + self.horizon)
         past = rows[:, : self.look_back]
         return {

@@ -43,6 +43,7 @@ class ForecasterConfig:
         positions: None, "sinusoidal" or "learned" (the first `look_back` tokens).
         normalization: "running" (causal, streams) or "window" (the paper's protocol: one forecast, at the last token).
         half_life: of the running mean and deviation, in tokens; None means `look_back`.
+        highway: last rows that a linear map takes straight to the forecast, beside the encoder; 0 for none.
         quantiles: levels between 0 and 1 to forecast beside the mean, ascending.
     """
 
@@ -63,12 +64,14 @@ class ForecasterConfig:
     positions: Literal["sinusoidal", "learned"] | None = None
     normalization: Literal["running", "window"] = "running"
     half_life: float | None = None
+    highway: int = 0
     quantiles: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("inputs", "targets", "horizon", "look_back", "d_model", "nhead", "num_layers", "dim_feedforward"):
             _at_least(name, getattr(self, name), 1)
         _at_least("calendar", self.calendar, 0)
+        _at_least("highway", self.highway, 0)
         if self.targets > self.inputs:
             raise ValueError(f"targets: expected at most inputs = {self.inputs}, received {self.targets}")
         if not 0 <= self.dropout < 1:

@@ -18,6 +18,7 @@ from aaren.nn import (
     AarenEncoderLayer,
     GRUEncoder,
     LearnedPositions,
+    LinearHighway,
     RunningNorm,
     SinusoidalPositions,
     TransformerEncoder,
@@ -44,11 +45,13 @@ class ForecasterState(NamedTuple):
     Args:
         position: tokens seen so far, shape (batch,).
         norm: running mean and deviation.
+        highway: the last rows of the targets, NaN where missing, shape (batch, highway, targets).
         encoder: the encoder's state.
     """
 
     position: Int[Tensor, " batch"]
     norm: AttentionState
+    highway: Float[Tensor, "batch rows targets"]
     encoder: Any
 
 
@@ -112,6 +115,7 @@ class Forecaster(nn.Module):
         self.encoder = build_encoder(config)
         outputs = 1 + len(config.quantiles)
         self.head = nn.Linear(config.d_model, config.horizon * config.targets * outputs)
+        self.highway = LinearHighway(config.highway, config.horizon) if config.highway else None
         self.norm = RunningNorm(config.half_life or config.look_back)
 
     def forward(
@@ -148,15 +152,18 @@ class Forecaster(nn.Module):
             mean, deviation, norm_state = self.norm(values, observed, None if state is None else state.norm)
         x, position = self._embed(values, observed, mean, deviation, calendar, elapsed, state)
         encoded, encoder_state = self.encoder(x, None if state is None else state.encoder, elapsed=elapsed)
+        base, highway_state = self._base(values, observed, mean, None if state is None else state.highway)
         if self.config.normalization == "window":
-            encoded, mean, deviation = encoded[:, -1:], mean[:, -1:], deviation[:, -1:]
-        return self._forecast(encoded, mean, deviation), ForecasterState(position, norm_state, encoder_state)
+            encoded, deviation, base = encoded[:, -1:], deviation[:, -1:], base[:, -1:]
+        forecast = self._forecast(encoded, base, deviation)
+        return forecast, ForecasterState(position, norm_state, highway_state, encoder_state)
 
     def init_state(self, batch_size: int = 1) -> ForecasterState:
         """The state of a series that has not begun."""
         return ForecasterState(
             torch.zeros(batch_size, dtype=torch.int64, device=self.head.weight.device),
             self.norm.init_state(batch_size, self.config.inputs),
+            self._highway_start(batch_size),
             self.encoder.init_state(batch_size),
         )
 
@@ -248,13 +255,28 @@ class Forecaster(nn.Module):
             x = x + self.positions(places).to(x.dtype)
         return self.dropout(x), start + values.shape[1]
 
-    def _forecast(self, encoded: Tensor, mean: Tensor, deviation: Tensor) -> Forecast:
-        """The head's outputs, back from normalised units."""
+    def _highway_start(self, batch_size: int) -> Float[Tensor, "batch rows targets"]:
+        if self.highway is None:
+            return self.head.weight.new_zeros(batch_size, 0, self.config.targets)
+        return self.highway.init_state(batch_size, self.config.targets)
+
+    def _base(
+        self, values: Tensor, observed: Tensor, mean: Tensor, state: Tensor | None
+    ) -> tuple[Float[Tensor, "batch tokens horizon targets"], Float[Tensor, "batch rows targets"]]:
+        """What the head's outputs are added to: the mean, or the linear forecast of the highway."""
+        targets = self.config.targets
+        if self.highway is None:
+            return mean[:, :, None, :targets], self._highway_start(len(values))
+        return self.highway(values[..., :targets], observed[..., :targets], mean[..., :targets], state)
+
+    def _forecast(
+        self, encoded: Tensor, base: Float[Tensor, "batch tokens #horizon targets"], deviation: Tensor
+    ) -> Forecast:
+        """The head's outputs, in units of the running deviation, on top of the base."""
         config = self.config
         batch, tokens, _ = encoded.shape
         raw = self.head(encoded).view(batch, tokens, config.horizon, config.targets, 1 + len(config.quantiles))
-        raw = raw.to(mean.dtype) * deviation[:, :, None, : config.targets, None]
-        raw = raw + mean[:, :, None, : config.targets, None]
+        raw = raw.to(base.dtype) * deviation[:, :, None, : config.targets, None] + base[..., None]
         # sorted quantiles never cross, and sorting never raises the pinball loss
         return Forecast(raw[..., 0], raw[..., 1:].sort(-1).values)
 

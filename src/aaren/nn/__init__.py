@@ -3,6 +3,7 @@
 from aaren.nn._aaren import Aaren
 from aaren.nn._encoder import AarenEncoder, AarenEncoderLayer, TransformerEncoder, TransformerEncoderLayer
 from aaren.nn._gru import GRUEncoder
+from aaren.nn._highway import LinearHighway
 from aaren.nn._positions import LearnedPositions, SinusoidalPositions
 from aaren.nn._running_norm import RunningNorm
 from aaren.nn._transformer import CausalSelfAttention, KVCache
@@ -15,6 +16,7 @@ __all__ = [
     "GRUEncoder",
     "KVCache",
     "LearnedPositions",
+    "LinearHighway",
     "RunningNorm",
     "SinusoidalPositions",
     "TransformerEncoder",

@@ -20,6 +20,8 @@ class GRUEncoder(nn.Module):
 
     def __init__(self, d_model: int, num_layers: int, dropout: float = 0.1) -> None:
         super().__init__()
+        if num_layers < 1:
+            raise ValueError(f"num_layers: expected at least 1, received {num_layers}")
         self.d_model, self.num_layers = d_model, num_layers
         between = dropout if num_layers > 1 else 0.0
         self.gru = nn.GRU(d_model, d_model, num_layers, batch_first=True, dropout=between)

@@ -56,7 +56,7 @@ def _cut(x: Float[Tensor, "rows tokens *dim"], block: int) -> Float[Tensor, "row
     extra = -tokens % block
     if extra:
         x = torch.cat([x, x.new_zeros(rows, extra, *dim)], 1)
-    return x.reshape(rows, -1, block, *dim)
+    return x.reshape(rows, x.shape[1] // block, block, *dim)
 
 
 def _sums_after(x: Float[Tensor, "*batch block"]) -> Float[Tensor, "*batch block"]:
@@ -118,7 +118,7 @@ def _recurrence(
     retention = _cut(log_retention, block)
     matrix = _span_sums(retention.to(x.dtype)).exp_().tril_()
     matrix *= _cut(factors, block)[..., None, :]
-    local = torch.bmm(matrix.flatten(0, 1), _cut(x, block).flatten(0, 1)).view(rows, -1, block, dim)
+    local = torch.bmm(matrix.flatten(0, 1), _cut(x, block).flatten(0, 1)).view(rows, matrix.shape[1], block, dim)
     ends = local[:, :, -1].to(start.dtype)
     total = retention.sum(-1)
     if ends.shape[1] > 1:
@@ -129,7 +129,7 @@ def _recurrence(
         last = ends[:, 0] + torch.exp(total) * start
     reach = torch.exp(retention.cumsum(-1)).to(x.dtype)
     local.addcmul_(reach[..., None], entry.to(x.dtype)[:, :, None])
-    return local.view(rows, -1, dim)[:, :tokens], last
+    return local.flatten(1, 2)[:, :tokens], last
 
 
 def _reversed_recurrence(
@@ -140,7 +140,7 @@ def _reversed_recurrence(
     block = min(BLOCK, tokens)
     retention = _cut(log_retention, block)
     matrix = _span_sums(retention.to(x.dtype)).exp_().tril_().mT
-    local = torch.bmm(matrix.flatten(0, 1), _cut(x, block).flatten(0, 1)).view(rows, -1, block, dim)
+    local = torch.bmm(matrix.flatten(0, 1), _cut(x, block).flatten(0, 1)).view(rows, matrix.shape[1], block, dim)
     if local.shape[1] > 1:
         # from token i of a block to the first token of the next one
         to_next = _sums_after(retention[:, :-1]) + retention[:, 1:, :1]
@@ -148,7 +148,7 @@ def _reversed_recurrence(
         starts = _reversed_recurrence(local[:, :, 0].to(retention.dtype), between)
         reach = torch.exp(to_next).to(x.dtype)
         local[:, :-1].addcmul_(reach[..., None], starts[:, 1:, None].to(x.dtype))
-    return local.view(rows, -1, dim)[:, :tokens]
+    return local.flatten(1, 2)[:, :tokens]
 
 
 def _start(state: AttentionState | None, rows: int, dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
