@@ -24,7 +24,7 @@ class DataError(AarenError, ValueError):
     def __init__(
         self, message: str, *, source: str | None = None, line: int | None = None, column: str | None = None
     ) -> None:
-        self.source, self.line, self.column = source, line, column
+        self.message, self.source, self.line, self.column = message, source, line, column
         place = [source] if source else []
         if line is not None:
             place.append(f"line {line}")

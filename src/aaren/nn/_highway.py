@@ -47,7 +47,7 @@ class LinearHighway(nn.Module):
         Returns:
             forecasts, shape (batch, tokens, horizon, channels), and the state.
         """
-        batch, tokens, channels = x.shape
+        batch, _, channels = x.shape
         before = self.init_state(batch, channels).to(x) if state is None else state.to(x.dtype)
         whole = torch.cat([before, x.masked_fill(~observed, torch.nan)], 1)
         known = whole.isfinite()
@@ -62,7 +62,7 @@ class LinearHighway(nn.Module):
         past, there = (y.unfold(1, self.rows, 1)[:, 1:].flip(-1) for y in (values, known))
         differences = torch.where(there, past - last[..., None], 0)
         forecasts = last[..., None] + F.linear(differences, self.weight.to(x.dtype))
-        return forecasts.transpose(2, 3), whole[:, -self.rows :]
+        return forecasts.transpose(2, 3), whole[:, -self.rows :].clone()
 
     def init_state(self, batch_size: int, channels: int) -> Float[Tensor, "batch rows channels"]:
         """No rows yet: NaN, shape (batch_size, rows, channels)."""

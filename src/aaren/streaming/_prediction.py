@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aaren.models import Forecast, ForecasterConfig, Preprocessing
+
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
@@ -44,6 +46,31 @@ class Prediction:
                 entry[f"q{level:g}"] = _numbers(self.quantiles[:, index, place])
             result.setdefault("forecast", {})[name] = entry
         return result
+
+
+def make_prediction(
+    config: ForecasterConfig,
+    preprocessing: Preprocessing,
+    row: int,
+    time: np.datetime64 | None,
+    forecast: Forecast,
+) -> Prediction:
+    """The last forecast of a batch of one, in the user's units and time."""
+    mean = preprocessing.to_units(forecast.mean[0, -1].double().cpu().numpy())
+    quantiles = forecast.quantiles[0, -1].double().cpu().numpy()
+    columns = [preprocessing.to_units(quantiles[..., index]) for index in range(len(config.quantiles))]
+    times = None
+    if time is not None and preprocessing.interval is not None:
+        times = time + preprocessing.interval * np.arange(1, config.horizon + 1)
+    return Prediction(
+        row,
+        time,
+        times,
+        preprocessing.schema.targets,
+        mean,
+        config.quantiles,
+        np.stack(columns, -1) if columns else np.zeros((*mean.shape, 0)),
+    )
 
 
 def _numbers(values: NDArray[np.float64]) -> list[float | None]:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from aaren.data import Row, parse_row
+from aaren.data import Row, Schema, parse_row
 from aaren.errors import DataError, ModelFileError
 from aaren.models import Forecast, Forecaster, ForecasterState, Preprocessing, check_tensors
-from aaren.streaming._prediction import Prediction
+from aaren.streaming._prediction import Prediction, make_prediction
 from aaren.streaming._snapshot import read_snapshot, write_snapshot
 
 Policy = Literal["error", "skip", "impute"]
@@ -74,6 +74,11 @@ class Stream:
             self._restore(Path(state_file))
 
     @property
+    def schema(self) -> Schema:
+        """The columns of a row."""
+        return self._preprocessing.schema
+
+    @property
     def rows(self) -> int:
         """Rows that came so far, those that were skipped included."""
         return self._rows
@@ -115,11 +120,24 @@ class Stream:
         except DataError:
             if self.on_bad_row != "skip":
                 raise
-            self._rows, self._skipped = number, self._skipped + 1
+            self.skip()
             return None
         forecast, state = self._advance(parsed, missing_before)
         self._state, self._rows, self._time = state, number, parsed.time
-        return self._prediction(number, parsed.time, forecast)
+        return make_prediction(self.model.config, self._preprocessing, number, parsed.time, forecast)
+
+    def skip(self) -> None:
+        """Count a row that was left out; the state stays as it is."""
+        self._rows, self._skipped = self._rows + 1, self._skipped + 1
+
+    def already_seen(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row's time is not after that of the last row that was taken (it may be fed again after a restart).
+
+        Raises:
+            DataError: the time cannot be read.
+        """
+        time = parse_row(self.schema, row, row=self._rows + 1, source="stream").time
+        return time is not None and self._time is not None and bool(time <= self._time)
 
     def save(self, path: str | Path) -> None:
         """Write a snapshot: safetensors with a JSON header, atomically; `Stream(model, path)` goes on from it.
@@ -216,24 +234,6 @@ class Stream:
         calendar = tensor(preprocessing.features(times, len(values))) if preprocessing.calendar else None
         return self.model(
             tensor(preprocessing.scaler.transform(values)), calendar, self._state, elapsed=tensor(elapsed)
-        )
-
-    def _prediction(self, number: int, time: np.datetime64 | None, forecast: Forecast) -> Prediction:
-        preprocessing, config = self._preprocessing, self.model.config
-        mean = preprocessing.to_units(forecast.mean[0, -1].double().cpu().numpy())
-        quantiles = forecast.quantiles[0, -1].double().cpu().numpy()
-        columns = [preprocessing.to_units(quantiles[..., i]) for i in range(len(config.quantiles))]
-        times = None
-        if time is not None and preprocessing.interval is not None:
-            times = time + preprocessing.interval * np.arange(1, config.horizon + 1)
-        return Prediction(
-            number,
-            time,
-            times,
-            preprocessing.schema.targets,
-            mean,
-            config.quantiles,
-            np.stack(columns, -1) if columns else np.zeros((*mean.shape, 0)),
         )
 
     def _tensors(self) -> dict[str, Tensor]:

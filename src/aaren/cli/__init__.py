@@ -1,0 +1,17 @@
+"""The command line, `aaren`; needs the extra "cli"."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Entry point: run the command line and exit with its code."""
+    try:
+        from aaren.cli._app import run
+    except ImportError as error:
+        print(
+            f"aaren: the command line needs {error.name!r}; install it with: pip install 'aaren[cli]'", file=sys.stderr
+        )
+        sys.exit(1)
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,83 @@
+"""The verbs, put together; and what becomes of errors: one line and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from aaren._version import __version__
+from aaren.cli._demo import demo
+from aaren.cli._doctor import doctor
+from aaren.cli._evaluate import evaluate
+from aaren.cli._predict import predict
+from aaren.cli._stream import stream
+from aaren.cli._train import forecaster
+from aaren.errors import AarenError
+
+HELP = """Sequence models that train in parallel like a Transformer, then run one row at a time in constant memory.
+
+A first result:
+
+    aaren demo
+
+Your own table; the model is written to the folder "model":
+
+    aaren train forecaster data.csv --target load --horizon 24
+
+Errors beside simple forecasts; what comes after the last row:
+
+    aaren evaluate model data.csv
+    aaren predict model data.csv
+
+A forecast after every row, from a pipe, or from a file that grows; with a state it goes on after a restart:
+
+    aaren stream model < rows.csv > forecasts.jsonl
+    aaren stream model --follow live.csv --state live.state
+
+Tables are CSV (also .gz) or Parquet with a header. Missing cells (empty, NA, NaN, null, ?) are allowed everywhere.
+
+Exit codes: 0 done, 1 input or machine at fault (one line says how), 2 command line at fault, 130 Ctrl-C.
+AAREN_DEBUG=1 shows tracebacks. `aaren VERB --help` says more of each verb.
+"""
+
+app = App(name="aaren", help=HELP, help_format="plaintext", version=__version__)
+train = App(
+    name="train",
+    help="Train a model on a table and write it to a folder.",
+    help_format="plaintext",
+)
+train.command(forecaster)
+app.command(demo)
+app.command(train)
+for verb in (evaluate, predict, stream, doctor):
+    app.command(verb)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return the exit code."""
+    try:
+        result = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        return _fail(str(error), 2, " (aaren --help lists what there is)")
+    except (AarenError, ValueError, TypeError, OSError) as error:
+        if os.environ.get("AAREN_DEBUG"):
+            raise
+        if isinstance(error, BrokenPipeError):
+            # who read the output has left; Python would complain once more when it closes the stream
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        if isinstance(error, OSError) and error.filename is not None:
+            return _fail(f"{error.filename}: {error.strerror}", 1)
+        return _fail(str(error), 1)
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, code: int, hint: str = "") -> int:
+    line = " ".join(message.split())
+    print(f"aaren: {line}{hint}", file=sys.stderr)
+    return code

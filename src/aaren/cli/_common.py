@@ -1,0 +1,106 @@
+"""What several verbs share: how a table is named on the command line, and how results are shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aaren.errors import DataError, ModelFileError
+
+if TYPE_CHECKING:
+    from aaren.data import SeriesSet
+    from aaren.models import Forecaster
+
+
+def names(given: Sequence[str] | None) -> list[str]:
+    """Column names from options that may be repeated, or hold several names with commas."""
+    return [part.strip() for option in given or () for part in option.split(",") if part.strip()]
+
+
+def columns(given: Sequence[str] | None) -> str | list[str]:
+    """Columns as `read_series` wants them: "all" or a list."""
+    found = names(given)
+    return "all" if found == ["all"] else found
+
+
+def time_columns(given: str) -> Any:
+    """The time option as `read_series` wants it: "auto", None, a name, or a tuple of parts."""
+    if given == "auto":
+        return "auto"
+    if given.lower() == "none":
+        return None
+    parts = names([given])
+    return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def split_parts(given: str) -> tuple[float, ...]:
+    """Three fractions or three counts from text such as "0.7,0.1,0.2" or "8640,2880,2880"."""
+    try:
+        numbers = [float(part) for part in names([given])]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 3:
+        raise ValueError(f"--split: expected three fractions or counts, such as 0.7,0.1,0.2; received {given!r}")
+    if all(number == int(number) for number in numbers) and sum(numbers) > 3:
+        return tuple(int(number) for number in numbers)
+    return tuple(numbers)
+
+
+def existing(path: Path) -> Path:
+    """The path of a file that is there."""
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "no such file"
+        raise DataError(f"expected a CSV or Parquet file, received {what}", source=str(path))
+    return path
+
+
+def require_model(path: Path) -> None:
+    """Refuse a model that is not a directory before anything slow starts."""
+    if not path.is_dir():
+        raise ModelFileError(f"{path}: no such model directory; `aaren train` writes one")
+
+
+def table_for(model: Forecaster, path: Path) -> SeriesSet:
+    """Read a table with the columns that a model was trained on."""
+    from aaren.data import read_series
+
+    if model.preprocessing is None:
+        raise ValueError("expected a model with preprocessing, as `aaren train` writes it")
+    schema = model.preprocessing.schema
+    return read_series(
+        existing(path),
+        targets=list(schema.targets),
+        covariates=list(schema.covariates),
+        time=(schema.time[0] if len(schema.time) == 1 else schema.time) or None,
+        series_id=schema.series_id,
+    )
+
+
+def print_json(data: Any) -> None:
+    """One JSON object on one line of standard output."""
+    print(json.dumps(data, sort_keys=True, default=str))
+
+
+def error_table(title: str, errors: dict[str, dict[str, Any]]) -> None:
+    """Print errors by name, best first, as a table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("forecast")
+    for name in ("MSE", "MAE"):
+        table.add_column(name, justify="right")
+    best = min(row["mse"] for row in errors.values())
+    for name, row in sorted(errors.items(), key=lambda item: item[1]["mse"]):
+        style = "bold green" if row["mse"] == best else ""
+        table.add_row(name, f"{row['mse']:.4f}", f"{row['mae']:.4f}", style=style)
+    Console().print(table)
+
+
+def named_errors(metrics: dict[str, Any], encoder: str) -> dict[str, dict[str, Any]]:
+    """All errors of a record in one level: the model's own, then those of the simple forecasts."""
+    labels = {"windows": f"{encoder}, from windows", "streamed": f"{encoder}, streamed"}
+    own = {labels[name]: errors for name, errors in metrics.items() if name in labels}
+    return {**own, **metrics["baselines"]}

@@ -1,0 +1,88 @@
+"""`aaren predict`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from aaren.cli._common import print_json, require_model, table_for
+
+
+def predict(
+    model: Path,
+    data: Path,
+    /,
+    *,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Forecast what comes after the last row of a table, for each of its series.
+
+    Writes CSV: series (if there are several), time or step, and for every target its mean and quantiles.
+
+    Parameters
+    ----------
+    model
+        Model directory, as `aaren train` writes it.
+    data
+        CSV or Parquet file with the columns that the model was trained on.
+    output
+        File to write instead of standard output.
+    json
+        Write one JSON line for each series instead of CSV.
+    """
+    import aaren
+    from aaren.streaming import forecast_after
+
+    require_model(model)
+    loaded = aaren.load(model)
+    predictions = forecast_after(loaded, table_for(loaded, data))
+    if json:
+        lines = [{"series": name, **prediction.to_dict()} for name, prediction in predictions.items()]
+        if output is None:
+            for line in lines:
+                print_json(line)
+            return
+        text = "".join(_json_line(line) for line in lines)
+    else:
+        text = _as_csv(predictions)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        from aaren.streaming import write_atomically
+
+        write_atomically(output, text.encode())
+
+
+def _json_line(line: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(line, sort_keys=True) + "\n"
+
+
+def _as_csv(predictions: dict[str, Any]) -> str:
+    """All forecasts as one table with a header."""
+    first = next(iter(predictions.values()))
+    columns = [
+        name if level is None else f"{name} q{level:g}" for name in first.targets for level in (None, *first.levels)
+    ]
+    several = len(predictions) > 1
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([*(["series"] if several else []), "step" if first.times is None else "time", *columns])
+    for name, prediction in predictions.items():
+        for step in range(len(prediction.mean)):
+            cells: list[str] = [name] if several else []
+            cells.append(
+                str(step + 1) if prediction.times is None else str(prediction.times[step].astype("datetime64[s]"))
+            )
+            for target in range(len(prediction.targets)):
+                cells.append(f"{prediction.mean[step, target]:.7g}")
+                cells += [f"{value:.7g}" for value in prediction.quantiles[step, target]]
+            writer.writerow(cells)
+    return buffer.getvalue()

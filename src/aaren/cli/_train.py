@@ -1,0 +1,160 @@
+"""`aaren train forecaster`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from aaren.cli._common import columns, error_table, existing, named_errors, names, print_json, split_parts, time_columns
+
+Flag = Parameter(negative=())
+Many = Parameter(negative=())
+
+
+def forecaster(
+    data: Path,
+    /,
+    *,
+    target: Annotated[list[str], Many],
+    horizon: int,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("model"),
+    covariates: Annotated[list[str] | None, Many] = None,
+    time: str = "auto",
+    series_id: str | None = None,
+    split: str = "0.7,0.1,0.2",
+    encoder: Literal["aaren", "transformer", "gru"] = "aaren",
+    look_back: int = 192,
+    normalization: Literal["running", "window"] = "running",
+    decay: Literal["none", "learned", "time"] = "learned",
+    highway: int = 96,
+    quantiles: str = "0.1,0.5,0.9",
+    positions: Literal["none", "sinusoidal", "learned"] = "none",
+    d_model: int = 64,
+    nhead: int = 4,
+    num_layers: int = 2,
+    dim_feedforward: int = 256,
+    dropout: float = 0.1,
+    epochs: int = 10,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    patience: int = 3,
+    seed: int = 0,
+    accelerator: str = "auto",
+    precision: str = "32-true",
+    resume: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> None:
+    """Train a forecaster on a table and write it to a folder.
+
+    The table is split in time. The first part trains, the second decides when to stop, the third is read once, at
+    the end, for the errors that are printed and recorded, beside three simple forecasts.
+
+    Parameters
+    ----------
+    data
+        CSV (also .gz) or Parquet file with a header.
+    target
+        Column to forecast; repeat it, or give several with commas; "all" for every numeric column.
+    horizon
+        Rows to forecast.
+    output
+        Folder for the model: config.json, model.safetensors, preprocessing.json, MODEL_CARD.md, record.jsonl.
+    covariates
+        Further input columns, as --target; they are not forecast.
+    time
+        Column of the time; or its parts with commas, as year,month,day,hour; or "none" if rows are equally spaced.
+        By default a column called date, time, timestamp, datetime or ds.
+    series_id
+        Column that tells several series in one table apart.
+    split
+        Training, validation and test, as fractions or as numbers of rows.
+    encoder
+        The model's core: aaren, or a baseline to compare with.
+    look_back
+        Rows of a training sequence.
+    normalization
+        "running" streams, with a forecast at every row. "window" is the paper's protocol, and does not stream.
+    decay
+        How older rows fade: by a learned rate per head and row, per head and elapsed time, or not at all (the paper).
+    highway
+        Last rows that a linear map takes straight to the forecast; 0 for none.
+    quantiles
+        Levels to forecast beside the mean, with commas; "" for none.
+    positions
+        Position encoding; streams without an end want none.
+    d_model
+        Width.
+    nhead
+        Heads; a divisor of the width.
+    num_layers
+        Layers.
+    dim_feedforward
+        Width of the feed-forward networks.
+    dropout
+        Dropout probability.
+    epochs
+        Passes over the training part, at most.
+    batch_size
+        Sequences in a step.
+    learning_rate
+        Of the first epoch.
+    patience
+        Epochs without improvement before stopping.
+    seed
+        Decides weights, order and dropout.
+    accelerator
+        "auto", "cpu" or "gpu".
+    precision
+        "32-true" or "bf16-mixed".
+    resume
+        Go on from the last checkpoint in the folder, if there is one.
+    json
+        Print the whole record as one JSON line instead of a table.
+    """
+    from aaren.data import read_series
+    from aaren.training import TrainingOptions, train_forecaster
+
+    table = read_series(
+        existing(data),
+        targets=columns(target),
+        covariates=columns(covariates),
+        time=time_columns(time),
+        series_id=series_id,
+    )
+    print(table.describe(), file=sys.stderr)
+    result = train_forecaster(
+        table,
+        output,
+        horizon=horizon,
+        split=split_parts(split),
+        options=TrainingOptions(
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            patience=patience,
+            seed=seed,
+            accelerator=accelerator,
+            precision=precision,
+        ),
+        resume=resume,
+        encoder=encoder,
+        look_back=look_back,
+        normalization=normalization,
+        decay=None if decay == "none" or encoder != "aaren" else decay,
+        highway=highway,
+        quantiles=tuple(float(level) for level in names([quantiles])),
+        positions=None if positions == "none" else positions,
+        d_model=d_model,
+        nhead=nhead,
+        num_layers=num_layers,
+        dim_feedforward=dim_feedforward,
+        dropout=dropout,
+    )
+    if json:
+        print_json(result.record)
+        return
+    error_table("Errors on the test part, in training deviations", named_errors(result.metrics, encoder))
+    print(f"Model written to {output}. Next: aaren stream {output} < rows.csv")
