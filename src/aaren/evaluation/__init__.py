@@ -3,6 +3,14 @@
 from aaren.evaluation._baselines import baselines, season_length
 from aaren.evaluation._evaluate import evaluate, evaluate_streamed, evaluate_windows, parallel_forecasts
 from aaren.evaluation._metrics import ForecastErrors
+from aaren.evaluation._plots import (
+    AttentionAges,
+    CostCurves,
+    ForecastWeek,
+    HeadAttention,
+    StreamCheck,
+    require_matplotlib,
+)
 from aaren.evaluation._prepared import (
     PreparedData,
     WindowDataset,
@@ -11,19 +19,32 @@ from aaren.evaluation._prepared import (
     prepare,
     take_batch,
 )
+from aaren.evaluation._report import DemoResults, ModelResult, Source, error_rows, render_report, verdict
 
 __all__ = [
+    "AttentionAges",
+    "CostCurves",
+    "DemoResults",
     "ForecastErrors",
+    "ForecastWeek",
+    "HeadAttention",
+    "ModelResult",
     "PreparedData",
+    "Source",
+    "StreamCheck",
     "WindowDataset",
     "baselines",
     "check_compatible",
+    "error_rows",
     "evaluate",
     "evaluate_streamed",
     "evaluate_windows",
     "model_inputs",
     "parallel_forecasts",
     "prepare",
+    "render_report",
+    "require_matplotlib",
     "season_length",
     "take_batch",
+    "verdict",
 ]

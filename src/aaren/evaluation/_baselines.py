@@ -33,8 +33,8 @@ def baselines(data: PreparedData, part: Part, look_back: int, horizon: int) -> d
         horizon: rows to forecast.
 
     Returns:
-        `{"last value": {"mse": ..., "mae": ...}, "seasonal naive": ..., "linear": ...}`; the season only where a
-        daily (weekly, for daily rows) one fits into the look-back.
+        Errors by name, "last value", "seasonal naive" (where a season fits into the look-back) and "linear", each as
+        `ForecastErrors.summary()`.
 
     "linear" is the DLinear class of models (arXiv 2205.13504) in closed form: for every target one linear map from
     the look-back to the horizon, relative to the last value, by ridge regression on the training windows.

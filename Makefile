@@ -1,0 +1,50 @@
+# Everything from nothing on a machine with Python >= 3.11: `make demo`, `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+AAREN_DATA ?= ../shared/data
+export AAREN_DATA
+
+.PHONY: demo test bench lint docs lock clean help
+
+help:  ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(STAMP): pyproject.toml requirements/constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "aaren needs Python 3.11 or newer, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade "pip>=24"
+	$(BIN)/pip install --quiet -c requirements/constraints.txt torch
+	$(BIN)/pip install --quiet -c requirements/constraints.txt -e '.[dev,docs]'
+	touch $@
+
+demo: $(STAMP)  ## train on a real series, stream it, write demo-output/report.html
+	$(BIN)/aaren demo
+
+test: $(STAMP)  ## all tests: with run-time shape checks, then those that compile, with coverage of both
+	$(BIN)/python -m pytest -q -m "not compiled" --jaxtyping-packages=aaren,beartype.beartype --cov --cov-report=
+	$(BIN)/python -m pytest -q -m compiled --cov --cov-append --cov-report=term --cov-fail-under=95
+
+bench: $(STAMP)  ## timings of the operator, after a correctness gate
+	$(BIN)/python benchmarks/prefix_attention.py
+
+lint: $(STAMP)  ## style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+docs: $(STAMP)  ## the documentation, docs/_build/html/index.html
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+lock:  ## renew requirements/constraints.txt from a fresh environment
+	rm -rf .lock-venv && $(PYTHON) -m venv .lock-venv
+	.lock-venv/bin/pip install --quiet torch==2.13.0
+	.lock-venv/bin/pip install --quiet -e '.[dev,docs]'
+	{ head -n 1 requirements/constraints.txt; .lock-venv/bin/pip freeze --exclude-editable | sed 's/+cpu//'; } > requirements/new.txt
+	mv requirements/new.txt requirements/constraints.txt
+	rm -rf .lock-venv
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) docs/_build demo-output .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -1,0 +1,389 @@
+"""The plots of the demo's report: plain results in, one inline SVG out for each panel.
+
+Every panel is drawn alone and small, so that a page can put panels side by side or, on a phone, below one another.
+Colours are marks that stand for CSS variables; the page gives the variables their values, light or dark. Nothing
+here measures anything, touches a file or keeps state between two calls.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aaren.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_SIZE = (4.7, 2.9)
+# a colour that nobody would choose, for each CSS variable
+_MARKS = {
+    "ink": "#010203",
+    "quiet": "#010204",
+    "grid": "#010205",
+    "aaren": "#010206",
+    "transformer": "#010207",
+    "head-1": "#010208",
+    "head-2": "#010209",
+    "head-3": "#01020a",
+    "head-4": "#01020b",
+}
+HEAD_COLOURS = 4
+_STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 9.5,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _MARKS["quiet"],
+    "axes.labelcolor": _MARKS["ink"],
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _MARKS["grid"],
+    "grid.linewidth": 0.8,
+    "text.color": _MARKS["ink"],
+    "xtick.color": _MARKS["quiet"],
+    "ytick.color": _MARKS["quiet"],
+    "xtick.labelcolor": _MARKS["ink"],
+    "ytick.labelcolor": _MARKS["ink"],
+    "text.parse_math": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+@dataclass(frozen=True)
+class ForecastWeek:
+    """One column over a few days, forecast anew after every `horizon` rows.
+
+    Args:
+        column: its name.
+        times: ISO times of the rows, one for each entry of the lists below.
+        truth: what came, in the column's units.
+        mean: the forecast from the last row before the block of `horizon` rows that a row is in.
+        lower: lowest quantile of that forecast.
+        upper: highest quantile.
+        levels: the levels of these two quantiles.
+        horizon: rows of a block.
+    """
+
+    column: str
+    times: list[str]
+    truth: list[float]
+    mean: list[float]
+    lower: list[float]
+    upper: list[float]
+    levels: list[float]
+    horizon: int
+
+
+@dataclass(frozen=True)
+class StreamCheck:
+    """One table through the model twice: a row at a time, and in parallel.
+
+    Args:
+        rows: rows that were streamed.
+        compared: forecasts compared, from every row of the test part.
+        largest_difference: over mean and quantiles of all of them, in training deviations.
+        limit: what it must not exceed.
+        state_bytes_first: bytes of the stream's state after the first row.
+        state_bytes_last: the same after the last row.
+        median_microseconds: from a row's arrival to its forecast, in the user's units.
+        column: the column of the lists below.
+        times: ISO times of the last rows.
+        ahead: how many rows ahead the forecasts of these rows were made.
+        streamed: those forecasts, streamed.
+        parallel: the same, in parallel.
+        block: test rows that one entry of `differences` stands for.
+        differences: largest difference in each block, in training deviations.
+    """
+
+    rows: int
+    compared: int
+    largest_difference: float
+    limit: float
+    state_bytes_first: int
+    state_bytes_last: int
+    median_microseconds: float
+    column: str
+    times: list[str]
+    ahead: int
+    streamed: list[float]
+    parallel: list[float]
+    block: int
+    differences: list[float]
+
+
+@dataclass(frozen=True)
+class CostCurves:
+    """Memory and cumulative time of two encoder stacks, fed one token at a time; the paper's Figure 5.
+
+    Args:
+        d_model: width.
+        nhead: heads.
+        num_layers: layers.
+        dim_feedforward: width of the feed-forward networks.
+        threads: torch's threads.
+        tokens: how many tokens had been fed, ascending from 0.
+        aaren_bytes: bytes of state in use after so many tokens.
+        transformer_bytes: the same, of the key-value caches.
+        aaren_seconds: time for all tokens so far.
+        transformer_seconds: the same.
+    """
+
+    d_model: int
+    nhead: int
+    num_layers: int
+    dim_feedforward: int
+    threads: int
+    tokens: list[int]
+    aaren_bytes: list[int]
+    transformer_bytes: list[int]
+    aaren_seconds: list[float]
+    transformer_seconds: list[float]
+
+
+@dataclass(frozen=True)
+class HeadAttention:
+    """How the weights of one head are spread over the past at one row.
+
+    Args:
+        layer: from 1.
+        head: from 1.
+        share: weight on the last rows, as many as the entry of `AttentionAges.ages` says.
+        median_age: the last so many rows hold half of the weight.
+        mean_age: the weighted mean of the ages, in rows.
+        half_life: rows after which the learned decay alone halves a weight; None without decay.
+    """
+
+    layer: int
+    head: int
+    share: list[float]
+    median_age: int
+    mean_age: float
+    half_life: float | None
+
+
+@dataclass(frozen=True)
+class AttentionAges:
+    """What every head of a trained Aaren attends to at one row.
+
+    Args:
+        rows: rows of the past, the current one included.
+        time: ISO time of the row.
+        ages: numbers of last rows, ascending.
+        heads: in the order of layers and heads.
+    """
+
+    rows: int
+    time: str
+    ages: list[int]
+    heads: list[HeadAttention]
+
+
+def require_matplotlib() -> None:
+    """Say early that matplotlib is missing.
+
+    Raises:
+        MissingDependencyError: with the command that installs it.
+    """
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise MissingDependencyError("matplotlib", "report", "the report") from None
+
+
+class _Panel:
+    """A figure of one pair of axes that becomes an SVG with CSS colours, without global state of matplotlib."""
+
+    def __init__(self, name: str, description: str) -> None:
+        require_matplotlib()
+        self.name, self.description = name, description
+
+    def __enter__(self) -> Axes:
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+
+        self._style = rc_context(_STYLE | {"svg.hashsalt": self.name})  # type: ignore[arg-type]
+        self._style.__enter__()
+        self._figure = Figure(figsize=_SIZE, layout="constrained")
+        return self._figure.add_subplot()
+
+    def __exit__(self, *failure: Any) -> None:
+        try:
+            if failure[0] is None:
+                buffer = io.StringIO()
+                nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+                self._figure.savefig(buffer, format="svg", metadata=nothing)
+                self.svg = _inline(buffer.getvalue(), self.name, self.description)
+        finally:
+            self._style.__exit__(None, None, None)
+
+
+def _inline(svg: str, name: str, description: str) -> str:
+    """An SVG file as an element of a page: no prologue, no id that another panel has, CSS colours, an alt text."""
+    body = svg[svg.index("<svg") :]
+    head, rest = body.split(">", 1)
+    view_box = re.search(r'viewBox="[^"]+"', head)
+    assert view_box is not None
+    used = set(re.findall(r"url\(#([^)]+)\)", rest)) | set(re.findall(r'href="#([^"]+)"', rest))
+    rest = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", rest)
+    for identifier in used:
+        rest = rest.replace(f'id="{identifier}"', f'id="{name}-{identifier}"').replace(
+            f"#{identifier}", f"#{name}-{identifier}"
+        )
+    for variable, mark in _MARKS.items():
+        rest = rest.replace(mark, f"var(--{variable})")
+    start = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {view_box[0]} '
+        f'role="img" aria-label="{html.escape(description)}">'
+    )
+    return start + rest.strip()
+
+
+def _time_axis(axes: Axes) -> None:
+    from matplotlib import dates
+
+    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=4, maxticks=8))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(_day)
+    axes.grid(axis="x", visible=False)
+
+
+def _day(x: float, position: int | None) -> str:
+    from matplotlib import dates
+
+    date = dates.num2date(x)  # type: ignore[no-untyped-call]
+    return f"{date.day} {date:%b}"
+
+
+def _dates(times: Sequence[str]) -> Any:
+    import numpy as np
+
+    return np.array(times, dtype="datetime64[s]")
+
+
+def forecast_panel(week: ForecastWeek, name: str) -> str:
+    """Truth, forecasts and their bands over a few days."""
+    times = _dates(week.times)
+    panel = _Panel(
+        name,
+        f"{week.column} from {week.times[0]} to {week.times[-1]}: what came, as a line; the forecasts made every "
+        f"{week.horizon} rows, each with a band from the {week.levels[0]:g} to the {week.levels[-1]:g} quantile.",
+    )
+    with panel as axes:
+        for first in range(0, len(times), week.horizon):
+            part = slice(first, first + week.horizon)
+            axes.fill_between(
+                times[part], week.lower[part], week.upper[part], color=_MARKS["aaren"], alpha=0.2, linewidth=0
+            )
+            axes.plot(
+                times[part], week.mean[part], color=_MARKS["aaren"], linewidth=1.5, label="" if first else "forecast"
+            )
+            axes.axvline(times[first], color=_MARKS["grid"], linewidth=0.8, zorder=0)
+        axes.plot(times, week.truth, color=_MARKS["ink"], linewidth=1.1, label="what came")
+        axes.set_xlim(times[0], times[-1])
+        _time_axis(axes)
+        _legend(axes)
+    return panel.svg
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, borderaxespad=0.2, handlelength=1.4)
+
+
+def stream_panels(check: StreamCheck) -> tuple[str, str]:
+    """Streamed and parallel forecasts on top of each other, and their difference on a logarithmic axis."""
+    both = _Panel(
+        "stream-both",
+        f"Forecasts of {check.column}, {check.ahead} rows ahead: the streamed ones, as a line, pass through the "
+        "parallel ones, as dots.",
+    )
+    with both as axes:
+        times = _dates(check.times)
+        axes.plot(times, check.streamed, color=_MARKS["aaren"], linewidth=1.5, label="streamed")
+        axes.plot(
+            times[::4], check.parallel[::4], ".", color=_MARKS["transformer"], markersize=4.5, label="in parallel"
+        )
+        axes.set_xlim(times[0], times[-1])
+        _time_axis(axes)
+        _legend(axes)
+    difference = _Panel(
+        "stream-difference",
+        f"Largest difference over blocks of {check.block} test rows, logarithmic: never above "
+        f"{check.largest_difference:.1e} training deviations; the limit is {check.limit:.0e}.",
+    )
+    with difference as axes:
+        rows = [check.block * index for index in range(len(check.differences))]
+        # an exact 0 has no place on a logarithmic axis; 1e-9 is below what float32 resolves
+        axes.plot(rows, [max(value, 1e-9) for value in check.differences], color=_MARKS["aaren"], linewidth=1)
+        axes.axhline(check.limit, color=_MARKS["transformer"], linewidth=1.2, linestyle="--")
+        axes.annotate("limit", (rows[-1], check.limit), (0, 3), textcoords="offset points", ha="right")
+        axes.set_yscale("log")
+        axes.set_ylim(min(1e-8, max(min(check.differences), 1e-9)), 1e-3)
+        axes.set_xlim(0, max(rows[-1], 1))
+        axes.set_xlabel("row of the test part")
+    return both.svg, difference.svg
+
+
+def cost_panels(cost: CostCurves) -> tuple[str, str]:
+    """State in use, and cumulative time, against tokens."""
+    memory = _Panel(
+        "cost-memory",
+        f"State in use over {cost.tokens[-1]} tokens. Aaren: {cost.aaren_bytes[0]} bytes from the first to the last. "
+        f"The key-value cache of the Transformer grows in a straight line to {cost.transformer_bytes[-1]} bytes.",
+    )
+    with memory as axes:
+        _pair(axes, cost.tokens, [x / 1e6 for x in cost.aaren_bytes], [x / 1e6 for x in cost.transformer_bytes])
+        axes.set_ylabel("state in use, MB")
+    time = _Panel(
+        "cost-time",
+        f"Cumulative time over {cost.tokens[-1]} tokens. Aaren: a straight line to {cost.aaren_seconds[-1]:.1f} "
+        f"seconds. Transformer with key-value cache: {cost.transformer_seconds[-1]:.1f} seconds.",
+    )
+    with time as axes:
+        _pair(axes, cost.tokens, cost.aaren_seconds, cost.transformer_seconds)
+        axes.set_ylabel("cumulative time, s")
+    return memory.svg, time.svg
+
+
+def _pair(axes: Axes, tokens: Sequence[int], aaren: Sequence[float], transformer: Sequence[float]) -> None:
+    axes.plot(tokens, transformer, color=_MARKS["transformer"], linewidth=1.8, label="Transformer, key-value cache")
+    axes.plot(tokens, aaren, color=_MARKS["aaren"], linewidth=1.8, label="Aaren")
+    axes.set_xlim(0, tokens[-1])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("tokens")
+    axes.xaxis.set_major_formatter(lambda x, position: f"{x:,.0f}")
+    _legend(axes)
+
+
+def attention_panels(attention: AttentionAges) -> tuple[str, ...]:
+    """For each layer, the share of every head's weight that lies on the last rows, against how many they are."""
+    return tuple(_attention_panel(attention, layer) for layer in sorted({head.layer for head in attention.heads}))
+
+
+def _attention_panel(attention: AttentionAges, layer: int) -> str:
+    heads = [head for head in attention.heads if head.layer == layer]
+    halves = ", ".join(f"head {head.head} on the last {head.median_age}" for head in heads)
+    panel = _Panel(
+        f"attention-{layer}",
+        f"Layer {layer}, logarithmic axis: share of the attention on the last rows. Half of the weight lies: {halves}.",
+    )
+    with panel as axes:
+        for head in heads:
+            colour = _MARKS[f"head-{(head.head - 1) % HEAD_COLOURS + 1}"]
+            axes.plot(attention.ages, head.share, color=colour, linewidth=1.6, label=f"head {head.head}")
+            axes.plot(head.median_age, 0.5, "o", color=colour, markersize=4.5)
+        axes.set_xscale("log")
+        axes.set_xlim(1, attention.ages[-1])
+        axes.set_ylim(0, 1.02)
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
+        axes.xaxis.set_major_formatter(lambda x, position: f"{x:,.0f}")
+        axes.set_xlabel("last rows")
+        axes.set_ylabel("share of the weight")
+        _legend(axes)
+    return panel.svg
