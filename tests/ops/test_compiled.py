@@ -99,6 +99,7 @@ class Layer(torch.nn.Module):
     """A small module with the library's call shape."""
 
     def forward(self, scores: Tensor, values: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
+        """One call of the operator."""
         return prefix_attention(scores, values, state)
 
 

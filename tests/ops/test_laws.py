@@ -36,7 +36,7 @@ def test_merge_is_associative(seed: int, deviation: float, empty: float, decays:
 @law()
 @given(st.integers(0, 2**20), st.sampled_from([0.1, 3.0, 200.0]))
 def test_merge_commutes_without_decay(seed: int, deviation: float) -> None:
-    """a ⊕ b = b ⊕ a where nothing decays."""
+    """The operator commutes, a ⊕ b = b ⊕ a where nothing decays."""
     a, b = states(seed, deviation, 0.3), states(seed + 1, deviation, 0.3)
     assert_same(a.merge(b), b.merge(a))
 

@@ -77,7 +77,7 @@ def test_references_have_second_derivatives(backend: str) -> None:
 
 
 def test_kernels_refuse_second_derivatives() -> None:
-    """ "blocks" says that it has none and which backends do, rather than return zeros."""
+    """The backend "blocks" says that it has none and which backends do, rather than return zeros."""
     case = random_case((2,), 5, 2)
     scores = case.scores.requires_grad_()
     outputs, _ = prefix_attention(scores, case.values, backend="blocks")
@@ -115,13 +115,10 @@ def test_vmap_is_one_more_dimension(backend: str) -> None:
     torch.testing.assert_close(outputs, expected, rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(lse, final.lse(), rtol=1e-11, atol=1e-11)
     (gradient,) = torch.autograd.grad(outputs.sum(), values)
-    ones = torch.autograd.grad(
-        prefix_attention(
-            case.scores, plain := case.values.detach().requires_grad_(), case.state, log_decay=case.log_decay
-        )[0].sum(),
-        plain,
-    )[0]
-    torch.testing.assert_close(gradient, ones.movedim(0, 2), rtol=1e-11, atol=1e-11)
+    plain = case.values.detach().requires_grad_()
+    batched, _ = prefix_attention(case.scores, plain, case.state, log_decay=case.log_decay, backend="definition")
+    (wanted,) = torch.autograd.grad(batched.sum(), plain)
+    torch.testing.assert_close(gradient, wanted.movedim(0, 2), rtol=1e-11, atol=1e-11)
 
 
 def test_vmap_shares_what_is_not_mapped() -> None:

@@ -53,7 +53,7 @@ def test_backend_of_another_device_raises(registry: dict[str, object]) -> None:
 
 
 def test_auto_takes_the_highest_priority_that_runs_there(registry: dict[str, object]) -> None:
-    """ "auto" passes over what is missing or of another device, and takes the best of the rest."""
+    """Asked for "auto", it passes over what is missing or of another device, and takes the best of the rest."""
     register_backend(dummy("missing", priority=99, missing="not built"))
     register_backend(dummy("gpu", priority=98, devices=frozenset({"cuda"})))
     register_backend(dummy("best", priority=97, devices=frozenset({"cpu"})))

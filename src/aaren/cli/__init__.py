@@ -14,4 +14,7 @@ def main() -> None:
             f"aaren: the command line needs {error.name!r}; install it with: pip install 'aaren[cli]'", file=sys.stderr
         )
         sys.exit(1)
+    except KeyboardInterrupt:
+        print("aaren: stopped", file=sys.stderr)
+        sys.exit(130)
     sys.exit(run(sys.argv[1:]))

@@ -43,38 +43,54 @@ Exit codes: 0 done, 1 input or machine at fault (one line says how), 2 command l
 AAREN_DEBUG=1 shows tracebacks. `aaren VERB --help` says more of each verb.
 """
 
-app = App(name="aaren", help=HELP, help_format="plaintext", version=__version__)
+app = App(
+    name="aaren",
+    help=HELP,
+    help_format="plaintext",
+    version=__version__,
+    suppress_keyboard_interrupt=False,  # `run` says a word before it ends
+)
 train = App(
     name="train",
     help="Train a model on a table and write it to a folder.",
     help_format="plaintext",
 )
-train.command(forecaster)
-app.command(demo)
+train.command(forecaster, help_format="markdown")
+app.command(demo, help_format="markdown")
 app.command(train)
 for verb in (evaluate, predict, stream, doctor):
-    app.command(verb)
+    app.command(verb, help_format="markdown")  # which joins the lines of a paragraph
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return the exit code."""
     try:
         result = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except CycloptsError as error:
         return _fail(str(error), 2, " (aaren --help lists what there is)")
     except (AarenError, ValueError, TypeError, OSError) as error:
         if os.environ.get("AAREN_DEBUG"):
             raise
         if isinstance(error, BrokenPipeError):
-            # who read the output has left; Python would complain once more when it closes the stream
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()  # who read it has left
             return 0
-        if isinstance(error, OSError) and error.filename is not None:
-            return _fail(f"{error.filename}: {error.strerror}", 1)
+        if isinstance(error, OSError):
+            _discard_output()
+            place = "" if error.filename is None else f"{error.filename}: "
+            return _fail(f"{place}{error.strerror or error}", 1)
         return _fail(str(error), 1)
     except KeyboardInterrupt:
         return _fail("stopped", 130)
     return result if isinstance(result, int) else 0
+
+
+def _discard_output() -> None:
+    """If standard output takes nothing more, drop what waits: Python would complain once more when it closes it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int, hint: str = "") -> int:

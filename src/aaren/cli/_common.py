@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,11 +43,22 @@ def split_parts(given: str) -> tuple[float, ...]:
         numbers = [float(part) for part in names([given])]
     except ValueError:
         numbers = []
-    if len(numbers) != 3:
+    if len(numbers) != 3 or not all(0 <= number < math.inf for number in numbers):
         raise ValueError(f"--split: expected three fractions or counts, such as 0.7,0.1,0.2; received {given!r}")
     if all(number == int(number) for number in numbers) and sum(numbers) > 3:
         return tuple(int(number) for number in numbers)
     return tuple(numbers)
+
+
+def quantile_levels(given: str) -> tuple[float, ...]:
+    """Levels between 0 and 1, ascending, from text such as "0.1,0.5,0.9"."""
+    try:
+        levels = [float(part) for part in names([given])]
+    except ValueError:
+        levels = [math.nan]
+    if not all(0 < level < 1 for level in levels) or levels != sorted(set(levels)):
+        raise ValueError(f"--quantiles: expected ascending levels between 0 and 1, as 0.1,0.5,0.9; received {given!r}")
+    return tuple(levels)
 
 
 def existing(path: Path) -> Path:
@@ -60,6 +73,25 @@ def require_model(path: Path) -> None:
     """Refuse a model that is not a directory before anything slow starts."""
     if not path.is_dir():
         raise ModelFileError(f"{path}: no such model directory; `aaren train` writes one")
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a file that cannot be written, before anything slow starts."""
+    if path.exists() and not path.is_file():
+        raise ModelFileError(f"{path}: expected a file to write, received a folder or a device; choose another name")
+    if not path.parent.is_dir():
+        raise ModelFileError(f"{path}: cannot be written: there is no folder {str(path.parent)!r}; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise ModelFileError(f"{path}: cannot be written: the folder does not allow it; choose another")
+
+
+def require_writable_folder(path: Path) -> None:
+    """Refuse a folder that can be neither made nor written, before anything slow starts."""
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not nearest.is_dir():
+        raise ModelFileError(f"{path}: expected a folder for the model, but {nearest} is a file; choose another name")
+    if not os.access(nearest, os.W_OK):
+        raise ModelFileError(f"{path}: cannot be written: {nearest} does not allow it; choose another folder")
 
 
 def table_for(model: Forecaster, path: Path) -> SeriesSet:
@@ -80,7 +112,20 @@ def table_for(model: Forecaster, path: Path) -> SeriesSet:
 
 def print_json(data: Any) -> None:
     """One JSON object on one line of standard output."""
-    print(json.dumps(data, sort_keys=True, default=str))
+    print(json_line(data))
+
+
+def json_line(data: Any) -> str:
+    """One JSON object; JSON has no NaN and no infinity, so null stands for them."""
+    return json.dumps(_plain(data), sort_keys=True, default=str, allow_nan=False)
+
+
+def _plain(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_plain(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def error_table(title: str, errors: dict[str, dict[str, Any]]) -> None:
@@ -88,7 +133,7 @@ def error_table(title: str, errors: dict[str, dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table()
     table.add_column("forecast")
     for name in ("MSE", "MAE"):
         table.add_column(name, justify="right")
@@ -96,7 +141,9 @@ def error_table(title: str, errors: dict[str, dict[str, Any]]) -> None:
     for name, row in sorted(errors.items(), key=lambda item: item[1]["mse"]):
         style = "bold green" if row["mse"] == best else ""
         table.add_row(name, f"{row['mse']:.4f}", f"{row['mae']:.4f}", style=style)
-    Console().print(table)
+    console = Console()
+    console.print(title, style="bold", highlight=False)
+    console.print(table)
 
 
 def named_errors(metrics: dict[str, Any], encoder: str) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ import json as jsonlib
 import shlex
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         ForecastWeek,
         ModelResult,
         PreparedData,
+        Source,
         StreamCheck,
     )
     from aaren.models import Forecaster
@@ -41,6 +43,7 @@ LIMIT = 1e-4
 SHOWN_COLUMNS = ("OT", "HUFL")
 SHOWN_BLOCKS = 7
 COST_POINTS = 50
+WARM_UP = 20
 MODELS = {"aaren": "Aaren", "transformer": "Transformer", "gru": "GRU"}
 ATTRIBUTION = (
     "from ETDataset (ETT-small) by Haoyi Zhou and others, CC BY-ND 4.0 "
@@ -69,7 +72,7 @@ class Plan:
             "epochs": 8,
             "batch_size": 16,
             "learning_rate": 0.004,
-            "learning_rate_decay": 0.7,
+            "learning_rate_decay": 0.8,
             "patience": 3,
             "stride": 24,
         }
@@ -119,10 +122,12 @@ def demo(
 
     require_matplotlib()
     output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=output):
+        pass  # a folder that cannot be written is said now and not after minutes of training
     results = run_demo(quick_plan() if quick else Plan(), output, quick)
     data = results.to_dict()
     page = output / "report.html"
-    (output / "demo.json").write_text(jsonlib.dumps(data, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
+    (output / "demo.json").write_text(jsonlib.dumps(data, allow_nan=False) + "\n", encoding="utf-8")
     page.write_text(render_report(results), encoding="utf-8")
     if json:
         print_json(data)
@@ -136,19 +141,18 @@ def demo(
 
 def run_demo(plan: Plan, output: Path, quick: bool) -> DemoResults:
     """All stages, one line on standard error for each."""
-    from aaren.data import data_sets, find, read_series
-    from aaren.evaluation import DemoResults, Source, parallel_forecasts
+    from aaren.data import find, read_series
+    from aaren.evaluation import DemoResults, parallel_forecasts
     from aaren.training import hardware, versions
 
     clock = _Clock()
     path = find("ETTh1")
-    about = next(one for one in data_sets() if one.name == "ETTh1")
     with clock("data"):
         table = read_series(path, targets="all")
     _say(f"ETTh1: {ATTRIBUTION}")
     trained = [_train(encoder, plan, table, output / encoder, clock) for encoder in MODELS]
     model, prepared = trained[0].model, trained[0].data
-    (start, stop), rows = prepared.rows("test")[0], len(table.series[0].values)
+    start, stop = prepared.rows("test")[0]
     with clock("forecasts in parallel"), _attention_inputs(model) as attended:
         parallel = parallel_forecasts(model, prepared, 0, stop)
     with clock(f"streaming {stop} rows"):
@@ -160,15 +164,7 @@ def run_demo(plan: Plan, output: Path, quick: bool) -> DemoResults:
         attention = _attention_ages(model, attended, times[-1])
     return DemoResults(
         quick=quick,
-        source=Source(
-            about.name,
-            str(table.sha256),
-            rows,
-            list(plan.split),
-            list(table.schema.targets),
-            ATTRIBUTION,
-            about.origin,
-        ),
+        source=_source(table, plan),
         settings={"horizon": HORIZON, **plan.config, **plan.options, "normalization": "running", "positions": "none"},
         models=[_model_result(name, result) for name, result in zip(MODELS.values(), trained, strict=True)],
         baselines=trained[0].metrics["baselines"],
@@ -180,6 +176,22 @@ def run_demo(plan: Plan, output: Path, quick: bool) -> DemoResults:
         versions=versions(),
         hardware=hardware(),
         seconds=clock.seconds,
+    )
+
+
+def _source(table: SeriesSet, plan: Plan) -> Source:
+    from aaren.data import data_sets
+    from aaren.evaluation import Source
+
+    about = next(one for one in data_sets() if one.name == "ETTh1")
+    return Source(
+        name=about.name,
+        sha256=str(table.sha256),
+        rows=len(table.series[0].values),
+        split=list(plan.split),
+        targets=list(table.schema.targets),
+        attribution=ATTRIBUTION,
+        origin=about.origin,
     )
 
 
@@ -364,20 +376,18 @@ def _measure_cost(plan: Plan) -> CostCurves:
     import torch
 
     from aaren.evaluation import CostCurves
-    from aaren.nn import AarenEncoder, AarenEncoderLayer, TransformerEncoder, TransformerEncoderLayer
 
-    size: dict[str, Any] = {name: plan.cost[name] for name in ("d_model", "nhead", "dim_feedforward")}
-    layers = plan.cost["num_layers"]
+    block, width = plan.tokens // COST_POINTS, plan.cost["d_model"]
     with torch.random.fork_rng(devices=[]), torch.inference_mode():
         torch.manual_seed(0)
-        aaren = AarenEncoder(AarenEncoderLayer(**size, dropout=0.0, decay="learned"), layers).eval()
-        transformer = TransformerEncoder(TransformerEncoderLayer(**size, dropout=0.0), layers).eval()
-        block = plan.tokens // COST_POINTS
-        tokens = torch.randn(plan.tokens, 1, size["d_model"])
-        states: list[Any] = [aaren.init_state(1), transformer.init_state(1, capacity=plan.tokens)]
+        stacks = _stacks(plan)
+        for encoder in stacks:
+            _steps(encoder, torch.zeros(WARM_UP, 1, width), encoder.init_state(1))
+        tokens = torch.randn(plan.tokens, 1, width)
+        states: list[Any] = [stacks[0].init_state(1), stacks[1].init_state(1, capacity=plan.tokens)]
         nbytes, seconds = [[_nbytes(state)] for state in states], [[0.0], [0.0]]
         for first in range(0, plan.tokens, block):
-            for which, encoder in enumerate((aaren, transformer)):
+            for which, encoder in enumerate(stacks):
                 states[which], spent = _steps(encoder, tokens[first : first + block], states[which])
                 seconds[which].append(seconds[which][-1] + spent)
                 nbytes[which].append(_nbytes(states[which]))
@@ -391,6 +401,16 @@ def _measure_cost(plan: Plan) -> CostCurves:
         aaren_seconds=seconds[0],
         transformer_seconds=seconds[1],
     )
+
+
+def _stacks(plan: Plan) -> tuple[Any, Any]:
+    """Untrained stacks of Aaren and of the Transformer that differ in the attention only."""
+    from aaren.nn import AarenEncoder, AarenEncoderLayer, TransformerEncoder, TransformerEncoderLayer
+
+    size: dict[str, Any] = {name: plan.cost[name] for name in ("d_model", "nhead", "dim_feedforward")}
+    layers = plan.cost["num_layers"]
+    aaren = AarenEncoder(AarenEncoderLayer(**size, dropout=0.0, decay="learned"), layers)
+    return aaren.eval(), TransformerEncoder(TransformerEncoderLayer(**size, dropout=0.0), layers).eval()
 
 
 def _steps(encoder: Any, tokens: Any, state: Any) -> tuple[Any, float]:
@@ -432,9 +452,10 @@ def _attention_ages(model: Forecaster, attended: list[list[Any]], at: str) -> At
 
     rows = sum(chunk.shape[1] for chunk in attended[0])
     ages = sorted({*np.geomspace(1, rows, 80).round().astype(int).tolist()})
+    layers: Any = model.encoder.layers
     heads = []
-    for number, (layer, chunks) in enumerate(zip(model.encoder.layers, attended, strict=True), 1):
-        attention: Any = layer.self_attn
+    for number, (layer, chunks) in enumerate(zip(layers, attended, strict=True), 1):
+        attention = layer.self_attn
         with torch.no_grad():
             weights = attention.attention_weights(torch.cat(chunks, 1))[0].flip(-1).numpy()
             rate = torch.nn.functional.softplus(attention.decay_rate).tolist()

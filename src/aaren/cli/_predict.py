@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from aaren.cli._common import print_json, require_model, table_for
+from aaren.cli._common import json_line, require_model, require_writable, table_for
 
 
 def predict(
@@ -40,15 +40,13 @@ def predict(
     from aaren.streaming import forecast_after
 
     require_model(model)
+    if output is not None:
+        require_writable(output)
     loaded = aaren.load(model)
     predictions = forecast_after(loaded, table_for(loaded, data))
     if json:
-        lines = [{"series": name, **prediction.to_dict()} for name, prediction in predictions.items()]
-        if output is None:
-            for line in lines:
-                print_json(line)
-            return
-        text = "".join(_json_line(line) for line in lines)
+        lines = [json_line({"series": name, **prediction.to_dict()}) for name, prediction in predictions.items()]
+        text = "\n".join(lines) + "\n"
     else:
         text = _as_csv(predictions)
     if output is None:
@@ -59,14 +57,10 @@ def predict(
         write_atomically(output, text.encode())
 
 
-def _json_line(line: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(line, sort_keys=True) + "\n"
-
-
 def _as_csv(predictions: dict[str, Any]) -> str:
     """All forecasts as one table with a header."""
+    from aaren.streaming import time_texts
+
     first = next(iter(predictions.values()))
     columns = [
         name if level is None else f"{name} q{level:g}" for name in first.targets for level in (None, *first.levels)
@@ -76,11 +70,10 @@ def _as_csv(predictions: dict[str, Any]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([*(["series"] if several else []), "step" if first.times is None else "time", *columns])
     for name, prediction in predictions.items():
-        for step in range(len(prediction.mean)):
-            cells: list[str] = [name] if several else []
-            cells.append(
-                str(step + 1) if prediction.times is None else str(prediction.times[step].astype("datetime64[s]"))
-            )
+        steps = len(prediction.mean)
+        places = [str(step + 1) for step in range(steps)] if prediction.times is None else time_texts(prediction.times)
+        for step in range(steps):
+            cells = [*([name] if several else []), places[step]]
             for target in range(len(prediction.targets)):
                 cells.append(f"{prediction.mean[step, target]:.7g}")
                 cells += [f"{value:.7g}" for value in prediction.quantiles[step, target]]

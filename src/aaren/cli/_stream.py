@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import BinaryIO, Literal
+from typing import Literal
 
-from aaren.cli._common import existing, require_model
+from aaren.cli._common import existing, require_model, require_writable
+from aaren.cli._feed import Interruption, followed, lines
+from aaren.cli._pass_over import PassOver
+from aaren.data import RowReader
 from aaren.errors import DataError
+from aaren.streaming import Stream
 
 
 def stream(
@@ -47,8 +47,8 @@ def stream(
     save_every
         Rows between two snapshots.
     on_bad_row
-        For a row with NaN or infinity, or that cannot be read: stop with an error, skip it, or take a non-finite cell
-        as missing.
+        For a row with infinity, or that cannot be read: stop with an error; skip it, with a line on standard error;
+        or take an infinite cell as missing, and stop at what cannot be read.
     max_gap
         Rows that may be missing between two rows; they are passed through as missing values.
     series
@@ -57,159 +57,116 @@ def stream(
     import aaren
 
     require_model(model)
+    if save_every < 1:
+        raise ValueError(f"--save-every: expected at least 1, received {save_every}")
+    if max_gap < 0:
+        raise ValueError(f"--max-gap: expected at least 0, received {max_gap}")
+    if state is not None:
+        require_writable(state)
+    if follow is not None:
+        existing(follow)
     loaded = aaren.load(model)
-    live = aaren.Stream(loaded, state, on_bad_row=on_bad_row, max_gap=max_gap)
-    runner = _Runner(live, state, save_every, series)
+    # rows that are to be skipped come back as errors, so that each can be told with its line
+    live = Stream(loaded, state, on_bad_row="error" if on_bad_row == "skip" else on_bad_row, max_gap=max_gap)
+    if series is not None and live.schema.series_id is None:
+        raise DataError("--series: expected a model that was trained with --series-id; leave the option out")
+    runner = _Runner(live, state, save_every, series, skip_bad_rows=on_bad_row == "skip")
     if follow is None:
-        return runner.run(_lines(sys.stdin.buffer, runner), "standard input")
-    with existing(follow).open("rb") as file:
-        return runner.run(_followed(file, follow, runner), str(follow))
+        return runner.run(lines(sys.stdin.buffer, runner.interruption), "standard input", from_file=False)
+    with follow.open("rb") as file:
+        return runner.run(followed(file, follow, runner.interruption), str(follow), from_file=True)
 
 
 class _Runner:
     """The loop over rows, which a signal may stop between two rows but never inside one."""
 
-    def __init__(self, live: object, state: Path | None, save_every: int, series: str | None) -> None:
-        from aaren.streaming import Stream
-
-        assert isinstance(live, Stream)
-        if save_every < 1:
-            raise ValueError(f"--save-every: expected at least 1, received {save_every}")
+    def __init__(
+        self, live: Stream, state: Path | None, save_every: int, series: str | None, *, skip_bad_rows: bool
+    ) -> None:
         self.live, self.state, self.save_every, self.series = live, state, save_every, series
-        self.waiting = False
-        self.signal: int | None = None
+        self.skip_bad_rows = skip_bad_rows
+        self.interruption = Interruption()
+        self.unsaved = self.own = self.foreign = 0
 
-    def run(self, lines: Iterator[str], source: str) -> int:
+    def run(self, text: Iterator[str], source: str, *, from_file: bool) -> int:
         """Take all rows; returns the exit code."""
-        from aaren.data import RowReader
-
-        live = self.live
-        reader = RowReader(lines, live.schema, source)
-        unsaved = 0
-        passed_over = _PassOver(live, by_count=source != "standard input")
-        with self._signals():
+        reader = RowReader(text, self.live.schema, source)
+        passed_over = PassOver(self.live, from_file, self._skip)
+        with self.interruption.noted():
             try:
-                while self.signal is None:
-                    row = self._next(reader, source)
-                    if row is None:
-                        break
-                    line, cells = row
-                    if self._foreign(cells) or passed_over(cells):
-                        continue
-                    prediction = self._update(cells, source, line)
-                    if prediction is not None:
-                        sys.stdout.write(json.dumps(prediction) + "\n")
-                        sys.stdout.flush()
-                    unsaved += 1
-                    if self.state is not None and unsaved >= self.save_every:
-                        live.save(self.state)
-                        unsaved = 0
-            finally:
-                if self.state is not None and unsaved and not isinstance(sys.exc_info()[1], BrokenPipeError):
-                    live.save(self.state)
+                while self.interruption.signal is None and self._take(reader, source, passed_over):
+                    self._save(after=self.save_every)
+            except OSError:
+                # the last forecast was not delivered: the snapshot before it stands, so that a restart gives it again
+                raise
+            except BaseException:
+                self._save()
+                raise
+            passed_over.end()
+            self._save()
+        return self._end(source)
+
+    def _take(self, reader: RowReader, source: str, passed_over: PassOver) -> bool:
+        """Take the next row; False at the end of the input, or if a signal came while it waited."""
+        try:
+            line, cells = next(reader)
+            if self._is_foreign(cells):
+                return True
+            try:
+                if passed_over(cells):
+                    return True
+                prediction = self.live.update(cells)
+            except DataError as error:
+                raise DataError(error.message, source=source, line=line, column=error.column) from None
+        except (StopIteration, InterruptedError):
+            return False
+        except DataError as error:
+            if not self.skip_bad_rows or error.line in (None, 1):
+                raise
+            if not passed_over.bad(error):
+                self._skip(error)
+            return True
+        passed_over.taken()
+        assert prediction is not None, "the stream's own policy is never to skip"
+        sys.stdout.write(json.dumps(prediction.to_dict()) + "\n")
+        sys.stdout.flush()
+        self.unsaved += 1
+        return True
+
+    def _is_foreign(self, cells: dict[str, str]) -> bool:
+        """Whether a row is of another series than the one that was asked for."""
+        column = self.live.schema.series_id
+        if self.series is None or column is None:
+            return False
+        foreign = cells[column].strip() != self.series
+        self.foreign, self.own = self.foreign + foreign, self.own + (not foreign)
+        return foreign
+
+    def _skip(self, error: DataError) -> None:
+        """Leave a bad row out, and say so."""
+        self.live.skip()
+        self.unsaved += 1
+        print(f"aaren: skipped: {error}", file=sys.stderr)
+
+    def _save(self, after: int = 1) -> None:
+        """Write the state, if at least so many rows came since the last snapshot."""
+        if self.state is not None and self.unsaved >= after:
+            self.live.save(self.state)
+            self.unsaved = 0
+
+    def _end(self, source: str) -> int:
+        """Say what is to be said at the end; returns the exit code."""
+        live, signal = self.live, self.interruption.signal
         if live.skipped:
             print(f"aaren: {live.skipped} of {live.rows} rows were skipped", file=sys.stderr)
-        return 0 if self.signal is None else 128 + self.signal
-
-    def _next(self, reader: Iterator[tuple[int, dict[str, str]]], source: str) -> tuple[int, dict[str, str]] | None:
-        """The next row that can be read, or None at the end or after a signal."""
-        while True:
-            try:
-                return next(reader)
-            except (StopIteration, InterruptedError):
-                return None
-            except DataError as error:
-                if self.live.on_bad_row != "skip" or error.line in (None, 1):
-                    raise
-                self.live.skip()
-                print(f"aaren: skipped: {error}", file=sys.stderr)
-
-    def _foreign(self, cells: dict[str, str]) -> bool:
-        column = self.live.schema.series_id
-        return self.series is not None and column is not None and cells[column] != self.series
-
-    def _update(self, cells: dict[str, str], source: str, line: int) -> dict[str, object] | None:
-        """The forecast after a row, or None if it was skipped; errors name the line of the input."""
-        try:
-            prediction = self.live.update(cells)
-        except DataError as error:
-            raise DataError(error.message, source=source, line=line, column=error.column) from None
-        return None if prediction is None else prediction.to_dict()
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM end the loop after the row in work, or at once while it waits for one."""
-
-        def note(number: int, frame: FrameType | None) -> None:
-            self.signal = number
-            if self.waiting:
-                raise InterruptedError
-
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-class _PassOver:
-    """Whether a row is one that the restored state has already seen; ends at the first that is not."""
-
-    def __init__(self, live: object, by_count: bool) -> None:
-        from aaren.streaming import Stream
-
-        assert isinstance(live, Stream)
-        self.live = live
-        self.active = live.rows > 0
-        self.left = live.rows if by_count and not live.schema.time else 0
-
-    def __call__(self, cells: dict[str, str]) -> bool:
-        if not self.active:
-            return False
-        if self.left:
-            self.left -= 1
-            return True
-        self.active = self.live.time is not None and self.live.already_seen(cells)
-        return self.active
-
-
-def _decode(line: bytes) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError:
-        return line.decode("latin-1")
-
-
-def _lines(file: BinaryIO, runner: _Runner) -> Iterator[str]:
-    """Lines of a pipe or a file, each as soon as it is complete."""
-    while True:
-        runner.waiting = True
-        if runner.signal is not None:
-            raise InterruptedError
-        line = file.readline()
-        runner.waiting = False
-        if not line:
-            return
-        yield _decode(line)
-
-
-def _followed(file: BinaryIO, path: Path, runner: _Runner) -> Iterator[str]:
-    """Lines of a file that grows, without an end."""
-    pending = b""
-    while True:
-        chunk = file.readline()
-        pending += chunk
-        if pending.endswith(b"\n"):
-            line, pending = pending, b""
-            yield _decode(line)
-            continue
-        if path.stat().st_size < file.tell():
+        if signal is not None:
+            saved = "" if self.state is None else f"; the state is in {self.state}"
+            print(f"aaren: stopped after row {live.rows}{saved}", file=sys.stderr)
+            return 128 + signal
+        if self.foreign and not self.own:
             raise DataError(
-                "the file became shorter while it was followed; start again with the new file", source=str(path)
+                f"expected rows of series {self.series!r}, received {self.foreign} rows of others; check --series",
+                source=source,
+                column=live.schema.series_id,
             )
-        runner.waiting = True
-        if runner.signal is not None:
-            raise InterruptedError
-        time.sleep(0.1)
-        runner.waiting = False
+        return 0

@@ -8,7 +8,18 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from aaren.cli._common import columns, error_table, existing, named_errors, names, print_json, split_parts, time_columns
+from aaren.cli._common import (
+    columns,
+    error_table,
+    existing,
+    named_errors,
+    print_json,
+    quantile_levels,
+    require_writable_folder,
+    split_parts,
+    time_columns,
+)
+from aaren.errors import BackendError
 
 Flag = Parameter(negative=())
 Many = Parameter(negative=())
@@ -42,8 +53,8 @@ def forecaster(
     learning_rate: float = 1e-3,
     patience: int = 3,
     seed: int = 0,
-    accelerator: str = "auto",
-    precision: str = "32-true",
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto",
+    precision: Literal["32-true", "bf16-mixed"] = "32-true",
     resume: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> None:
@@ -114,9 +125,17 @@ def forecaster(
     json
         Print the whole record as one JSON line instead of a table.
     """
+    import torch
+
     from aaren.data import read_series
     from aaren.training import TrainingOptions, train_forecaster
 
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise BackendError("--accelerator: expected a GPU for 'gpu', found none that PyTorch can use; choose cpu")
+    if not -(2**31) <= seed < 2**31:
+        raise ValueError(f"--seed: expected a number between -2**31 and 2**31, received {seed}")
+    parts, levels = split_parts(split), quantile_levels(quantiles)
+    require_writable_folder(output)
     table = read_series(
         existing(data),
         targets=columns(target),
@@ -129,7 +148,7 @@ def forecaster(
         table,
         output,
         horizon=horizon,
-        split=split_parts(split),
+        split=parts,
         options=TrainingOptions(
             epochs=epochs,
             batch_size=batch_size,
@@ -145,7 +164,7 @@ def forecaster(
         normalization=normalization,
         decay=None if decay == "none" or encoder != "aaren" else decay,
         highway=highway,
-        quantiles=tuple(float(level) for level in names([quantiles])),
+        quantiles=levels,
         positions=None if positions == "none" else positions,
         d_model=d_model,
         nhead=nhead,

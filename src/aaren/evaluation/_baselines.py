@@ -19,6 +19,8 @@ def season_length(interval: np.timedelta64 | None, look_back: int) -> int | None
     if interval is None:
         return None
     day = np.timedelta64(1, "D")
+    if interval < day and day % interval:
+        return None
     season = int(day / interval) if interval < day else 7 if interval == day else 1
     return season if 1 < season <= look_back else None
 

@@ -45,10 +45,12 @@ def evaluate_streamed(model: Forecaster, data: PreparedData, part: Part) -> dict
     """The same errors, over the same forecasts, of a stream that has seen the whole series before."""
     errors = ForecastErrors(model.config.quantiles)
     truth = data.targets_inside(part)
-    for (start, stop), offset in zip(data.rows(part), data.offsets, strict=True):
+    look_back, horizon = model.config.look_back, model.config.horizon
+    last_rows = data.windows(part, look_back, horizon) + look_back - 1
+    for (_, stop), offset in zip(data.rows(part), data.offsets, strict=True):
         mean, quantiles = parallel_forecasts(model, data, offset, stop)
-        origins = np.arange(start - 1, stop - model.config.horizon)
-        rows = origins[:, None] + 1 + np.arange(model.config.horizon)
+        origins = last_rows[(last_rows >= offset) & (last_rows < stop)]
+        rows = origins[:, None] + 1 + np.arange(horizon)
         errors.add(mean[origins - offset], truth[rows], quantiles[origins - offset])
     return errors.summary()
 

@@ -51,7 +51,7 @@ class ForecastErrors:
 
     def summary(self) -> dict[str, float]:
         """Mean squared and absolute error and the count; with quantiles, pinball loss and coverage of each level."""
-        count = max(self._count, 1)
+        count = self._count or np.nan  # no truth, no error: not a perfect 0
         result: dict[str, float] = {"mse": self._squared / count, "mae": self._absolute / count}
         if len(self.levels):
             result["pinball"] = self._pinball / count

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from aaren.errors import MissingDependencyError
 
 if TYPE_CHECKING:
@@ -254,7 +256,7 @@ def _time_axis(axes: Axes) -> None:
     axes.grid(axis="x", visible=False)
 
 
-def _day(x: float, position: int | None) -> str:
+def _day(x: float, position: float | None = None) -> str:
     from matplotlib import dates
 
     date = dates.num2date(x)  # type: ignore[no-untyped-call]
@@ -262,8 +264,6 @@ def _day(x: float, position: int | None) -> str:
 
 
 def _dates(times: Sequence[str]) -> Any:
-    import numpy as np
-
     return np.array(times, dtype="datetime64[s]")
 
 
@@ -324,6 +324,7 @@ def stream_panels(check: StreamCheck) -> tuple[str, str]:
         axes.axhline(check.limit, color=_MARKS["transformer"], linewidth=1.2, linestyle="--")
         axes.annotate("limit", (rows[-1], check.limit), (0, 3), textcoords="offset points", ha="right")
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda y, position: f"{y:.0e}")
         axes.set_ylim(min(1e-8, max(min(check.differences), 1e-9)), 1e-3)
         axes.set_xlim(0, max(rows[-1], 1))
         axes.set_xlabel("row of the test part")
@@ -342,7 +343,7 @@ def cost_panels(cost: CostCurves) -> tuple[str, str]:
         axes.set_ylabel("state in use, MB")
     time = _Panel(
         "cost-time",
-        f"Cumulative time over {cost.tokens[-1]} tokens. Aaren: a straight line to {cost.aaren_seconds[-1]:.1f} "
+        f"Cumulative time over {cost.tokens[-1]} tokens. Aaren: {cost.aaren_seconds[-1]:.1f} "
         f"seconds. Transformer with key-value cache: {cost.transformer_seconds[-1]:.1f} seconds.",
     )
     with time as axes:
@@ -353,7 +354,8 @@ def cost_panels(cost: CostCurves) -> tuple[str, str]:
 
 def _pair(axes: Axes, tokens: Sequence[int], aaren: Sequence[float], transformer: Sequence[float]) -> None:
     axes.plot(tokens, transformer, color=_MARKS["transformer"], linewidth=1.8, label="Transformer, key-value cache")
-    axes.plot(tokens, aaren, color=_MARKS["aaren"], linewidth=1.8, label="Aaren")
+    # not clipped: a line along the axis is to be seen
+    axes.plot(tokens, aaren, color=_MARKS["aaren"], linewidth=1.8, label="Aaren", clip_on=False, zorder=3)
     axes.set_xlim(0, tokens[-1])
     axes.set_ylim(bottom=0)
     axes.set_xlabel("tokens")
@@ -377,7 +379,8 @@ def _attention_panel(attention: AttentionAges, layer: int) -> str:
         for head in heads:
             colour = _MARKS[f"head-{(head.head - 1) % HEAD_COLOURS + 1}"]
             axes.plot(attention.ages, head.share, color=colour, linewidth=1.6, label=f"head {head.head}")
-            axes.plot(head.median_age, 0.5, "o", color=colour, markersize=4.5)
+            half = np.interp(head.median_age, attention.ages, head.share)
+            axes.plot(head.median_age, half, "o", color=colour, markersize=4.5)
         axes.set_xscale("log")
         axes.set_xlim(1, attention.ages[-1])
         axes.set_ylim(0, 1.02)

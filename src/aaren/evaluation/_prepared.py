@@ -17,6 +17,7 @@ from aaren.errors import DataError
 from aaren.models import Preprocessing
 
 Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +66,8 @@ def prepare(data: SeriesSet, split: Sequence[float | int], preprocessing: Prepro
     """Split in time, fit the scaler on the training part (or take a trained model's preprocessing), and scale.
 
     Raises:
-        DataError: a part is empty, a column has no value in the training part, or the table is not of the kind that
-            the preprocessing was made for.
+        DataError: a part is empty or has no known target, a column has no value in the training part, or the table is
+            not of the kind that the preprocessing was made for.
     """
     splits = split_in_time(data, split)
     if preprocessing is None:
@@ -82,7 +83,7 @@ def prepare(data: SeriesSet, split: Sequence[float | int], preprocessing: Prepro
     else:
         check_compatible(data, preprocessing)
     offsets = np.cumsum([0] + [len(one.values) for one in data.series])
-    return PreparedData(
+    prepared = PreparedData(
         preprocessing,
         splits,
         tuple(int(offset) for offset in offsets[:-1]),
@@ -92,14 +93,28 @@ def prepare(data: SeriesSet, split: Sequence[float | int], preprocessing: Prepro
         data.source,
         data.sha256,
     )
+    for part in PARTS:
+        if not np.isfinite(prepared.targets_inside(part)).any():
+            raise DataError(
+                f"expected known targets in the {part} part, received only missing values; choose other parts",
+                source=data.source,
+            )
+    return prepared
 
 
 def check_compatible(data: SeriesSet, preprocessing: Preprocessing) -> None:
-    """Refuse a table whose interval is not that of the training data.
+    """Refuse a table whose columns or interval are not those of the training data.
 
     Raises:
-        DataError: with both intervals.
+        DataError: with both.
     """
+    columns, expected = (data.schema.targets, data.schema.covariates), preprocessing.schema
+    if columns != (expected.targets, expected.covariates):
+        raise DataError(
+            f"expected the targets {expected.targets} and covariates {expected.covariates} as in training, received "
+            f"{columns[0]} and {columns[1]}; read the table with the columns of the model",
+            source=data.source,
+        )
     interval = data.sampling.interval
     if interval != preprocessing.interval:
         raise DataError(
@@ -126,12 +141,6 @@ class WindowDataset(torch.utils.data.Dataset[dict[str, Tensor]]):
 
     def __init__(self, data: PreparedData, part: Part, look_back: int, horizon: int, stride: int = 1) -> None:
         self.starts = data.windows(part, look_back, horizon, stride)
-        if not len(self.starts):
-            raise DataError(
-                f"expected at least one window of look-back {look_back} and horizon {horizon} in the {part} part, "
-                "received none; shorten them, or give more rows",
-                source=data.source,
-            )
         self.look_back, self.horizon = look_back, horizon
         self.values, self.calendar, self.elapsed = data.values, data.calendar, data.elapsed
         self.targets = data.targets_inside(part)

@@ -211,6 +211,10 @@ def _count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def _day(time: str) -> str:
+    return time.split("T")[0]
+
+
 def _table(header: Sequence[str], rows: Iterable[Sequence[object]], strong: int | None = None) -> str:
     """A table whose first column is text and whose other columns are numbers; every cell is escaped."""
     head = "".join(f'<th scope="col">{_text(cell)}</th>' for cell in header)
@@ -276,7 +280,7 @@ def _errors(results: DemoResults) -> str:
         "test rows, in units of the training deviation. <em>Windows</em>: each forecast sees the last "
         f"{_text(settings['look_back'])} rows as if nothing had been before. <em>Streamed</em>: the same forecasts "
         "from a model that has read the table from its beginning. One seed each, so differences of a few per cent "
-        "between the three models may be chance.</p>",
+        "may be chance, between the models and to the simple forecasts.</p>",
         _training(results),
     )
 
@@ -303,7 +307,7 @@ def _training(results: DemoResults) -> str:
 
 def _forecasts(results: DemoResults) -> str:
     panels = [
-        (f"{week.column}, the last {len(week.times) // week.horizon} blocks", forecast_panel(week, f"forecast-{index}"))
+        (f"{week.column}, {_day(week.times[0])} to {_day(week.times[-1])}", forecast_panel(week, f"forecast-{index}"))
         for index, week in enumerate(results.forecasts, 1)
     ]
     week, streamed = results.forecasts[0], results.models[0].streamed
@@ -337,23 +341,26 @@ def _stream(stream: StreamCheck) -> str:
 
 def _cost(cost: CostCurves) -> str:
     memory, time = cost_panels(cost)
-    last = cost.tokens[-1]
     return _section(
         "What a token costs",
         _panels(("State in use, MB", memory), ("Cumulative time, seconds", time)),
         f"<p>The paper's Figure 5, measured on this machine just now: {cost.num_layers} layers, width {cost.d_model}, "
-        f"{cost.nhead} heads, feed-forward {cost.dim_feedforward}, untrained, batch 1, float32, {cost.threads} torch "
-        "thread(s), the two stepped in turns. The Transformer is a good one: fused attention and a key-value cache "
-        f"that is allocated ahead. After {_count(last)} tokens it holds {cost.transformer_bytes[-1] / 1e6:.1f} MB, and "
-        f"Aaren {cost.aaren_bytes[-1] / 1e6:.3f} MB, as after the first. All tokens took "
-        f"{cost.transformer_seconds[-1]:.1f} s and {cost.aaren_seconds[-1]:.1f} s; the last "
-        f"{_count(last - cost.tokens[-2])} took {_per_token(cost.tokens, cost.transformer_seconds)} and "
-        f"{_per_token(cost.tokens, cost.aaren_seconds)} per token.</p>",
+        f"{cost.nhead} heads, feed-forward {cost.dim_feedforward}, untrained, batch 1, float32, torch threads: "
+        f"{cost.threads}, the two stepped in turns. The Transformer is a good one: fused attention and a key-value "
+        f"cache that is allocated ahead. After {_count(cost.tokens[-1])} tokens it holds "
+        f"{cost.transformer_bytes[-1] / 1e6:.1f} MB, and Aaren {cost.aaren_bytes[-1] / 1e6:.3f} MB, as before the "
+        f"first. All tokens took {cost.transformer_seconds[-1]:.1f} s and {cost.aaren_seconds[-1]:.1f} s. From the "
+        "first tenth of the tokens to the last, one token of the Transformer went from "
+        f"{_tenths(cost, cost.transformer_seconds)}, one of Aaren from {_tenths(cost, cost.aaren_seconds)}.</p>",
     )
 
 
-def _per_token(tokens: Sequence[int], seconds: Sequence[float]) -> str:
-    return f"{1000 * (seconds[-1] - seconds[-2]) / (tokens[-1] - tokens[-2]):.2f} ms"
+def _tenths(cost: CostCurves, seconds: Sequence[float]) -> str:
+    """Time per token in the first and in the last tenth of the tokens."""
+    tokens, points = cost.tokens, max(1, (len(cost.tokens) - 1) // 10)
+    first = (seconds[points] - seconds[0]) / (tokens[points] - tokens[0])
+    last = (seconds[-1] - seconds[-1 - points]) / (tokens[-1] - tokens[-1 - points])
+    return f"{1000 * first:.2f} to {1000 * last:.2f} ms"
 
 
 def _attention(attention: AttentionAges) -> str:
@@ -437,8 +444,7 @@ svg text{font-family:inherit!important}
 details{margin:1rem 0}
 summary{cursor:pointer;color:var(--aaren)}
 code{font:.9em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wrap:anywhere}
-pre{background:var(--raised);border-radius:.5rem;padding:.75rem 1rem;overflow-x:auto;margin:.35rem 0 1rem}
-pre code{overflow-wrap:normal}
+pre{white-space:pre-wrap;background:var(--raised);border-radius:.5rem;padding:.75rem 1rem;margin:.35rem 0 1rem}
 .commands{padding-left:1.3rem}
 footer{margin-top:3.25rem;padding-top:1rem;border-top:1px solid var(--grid);font-size:.85rem;color:var(--quiet)}
 @media (max-width:30rem){th,td{padding:.4rem .35rem}table{font-size:.85rem}thead th{font-size:.75rem}}

@@ -10,8 +10,13 @@ if TYPE_CHECKING:
     from aaren.models._forecaster import Forecaster
 
 
+def _inline(text: object) -> str:
+    """Text that stays on its line and in its cell: the names of columns and files are the user's."""
+    return " ".join(str(text).split()).replace("|", "\\|")
+
+
 def _table(rows: dict[str, Any]) -> list[str]:
-    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items()), ""]
+    return ["| | |", "|---|---|", *(f"| {_inline(name)} | {_inline(value)} |" for name, value in rows.items()), ""]
 
 
 def model_card(model: Forecaster) -> str:
@@ -22,9 +27,9 @@ def model_card(model: Forecaster) -> str:
     if preprocessing is not None:
         schema = preprocessing.schema
         lines += [
-            f"Forecasts {', '.join(schema.targets)} for {config.horizon} steps"
+            f"Forecasts {_inline(', '.join(schema.targets))} for {config.horizon} steps"
             + (f" of {preprocessing.interval.astype('timedelta64[s]')}" if preprocessing.interval is not None else "")
-            + f" from {', '.join(schema.inputs)}.",
+            + f" from {_inline(', '.join(schema.inputs))}.",
             "",
         ]
     lines += ["## Model", "", *_table({"parameters": f"{parameters:,}", **config.to_dict()})]

@@ -16,9 +16,9 @@ def _choice(name: str, value: object, choices: tuple[object, ...]) -> None:
         raise ValueError(f"{name}: expected one of {allowed}, received {value!r}")
 
 
-def _at_least(name: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise ValueError(f"{name}: expected at least {least}, received {value}")
+def _at_least(name: str, value: object, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}: expected a whole number of at least {least}, received {value!r}")
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ class ForecasterConfig:
         levels = tuple(self.quantiles)
         if list(levels) != sorted(set(levels)) or not all(0 < level < 1 for level in levels):
             raise ValueError(f"quantiles: expected ascending levels between 0 and 1, received {levels}")
+        object.__setattr__(self, "quantiles", levels)  # a list, too, so that equal configurations compare equal
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

@@ -103,6 +103,8 @@ class Forecaster(nn.Module):
         if (config is None) == (not fields):
             raise TypeError("Forecaster: expected either a ForecasterConfig or its fields by name")
         config = ForecasterConfig(**fields) if config is None else config
+        if preprocessing is not None:
+            _check_preprocessing(config, preprocessing)
         self.config, self.preprocessing, self.metadata = config, preprocessing, dict(metadata or {})
         features = 2 * config.inputs + config.calendar + (config.decay == "time")
         self.embed = nn.Linear(features, config.d_model)
@@ -116,7 +118,7 @@ class Forecaster(nn.Module):
         outputs = 1 + len(config.quantiles)
         self.head = nn.Linear(config.d_model, config.horizon * config.targets * outputs)
         self.highway = LinearHighway(config.highway, config.horizon) if config.highway else None
-        self.norm = RunningNorm(config.half_life or config.look_back)
+        self.norm = RunningNorm(float(config.half_life or config.look_back))
 
     def forward(
         self,
@@ -139,15 +141,16 @@ class Forecaster(nn.Module):
             The forecast and the state. With `normalization="window"` there is one forecast, from the last token.
 
         Raises:
-            ValueError: a shape is wrong, or a state was given with `normalization="window"`.
+            ValueError: a shape is wrong, `elapsed` is missing with `decay="time"`, or a state was given with
+                `normalization="window"`.
         """
-        self._check(values, calendar, state)
+        self._check(values, calendar, state, elapsed)
         observed = values.isfinite()
         # a value that is missing enters nowhere, as 0 in its place and as 0 in its mask
         values = values.masked_fill(~observed, 0)
         if self.config.normalization == "window":
             mean, deviation = _window_statistics(values, observed)
-            norm_state = self.norm.init_state(len(values), self.config.inputs)
+            norm_state = self.norm.init_state(len(values), self.config.inputs).to(values.device)
         else:
             mean, deviation, norm_state = self.norm(values, observed, None if state is None else state.norm)
         x, position = self._embed(values, observed, mean, deviation, calendar, elapsed, state)
@@ -162,7 +165,7 @@ class Forecaster(nn.Module):
         """The state of a series that has not begun."""
         return ForecasterState(
             torch.zeros(batch_size, dtype=torch.int64, device=self.head.weight.device),
-            self.norm.init_state(batch_size, self.config.inputs),
+            self.norm.init_state(batch_size, self.config.inputs).to(self.head.weight.device),
             self._highway_start(batch_size),
             self.encoder.init_state(batch_size),
         )
@@ -217,7 +220,9 @@ class Forecaster(nn.Module):
     def _preprocessing_dict(self) -> dict[str, Any]:
         return {} if self.preprocessing is None else self.preprocessing.to_dict()
 
-    def _check(self, values: Tensor, calendar: Tensor | None, state: ForecasterState | None) -> None:
+    def _check(
+        self, values: Tensor, calendar: Tensor | None, state: ForecasterState | None, elapsed: Tensor | None
+    ) -> None:
         config = self.config
         if values.dim() != 3 or values.shape[-1] != config.inputs or values.shape[1] == 0:
             raise ValueError(
@@ -226,6 +231,11 @@ class Forecaster(nn.Module):
         received = 0 if calendar is None else calendar.shape[-1]
         if received != config.calendar:
             raise ValueError(f"calendar: expected {config.calendar} features for each token, received {received}")
+        if config.decay == "time" and elapsed is None:
+            raise ValueError(
+                "elapsed: expected the time since the token before, shape (batch, tokens), since decay='time'; "
+                "received None"
+            )
         if state is not None and config.normalization == "window":
             raise ValueError(
                 "state: expected None with normalization='window', which needs the whole window at once; "
@@ -279,6 +289,18 @@ class Forecaster(nn.Module):
         raw = raw.to(base.dtype) * deviation[:, :, None, : config.targets, None] + base[..., None]
         # sorted quantiles never cross, and sorting never raises the pinball loss
         return Forecast(raw[..., 0], raw[..., 1:].sort(-1).values)
+
+
+def _check_preprocessing(config: ForecasterConfig, preprocessing: Preprocessing) -> None:
+    """Refuse the columns of another model."""
+    schema = preprocessing.schema
+    received = (len(schema.inputs), len(schema.targets), 2 * len(preprocessing.calendar))
+    expected = (config.inputs, config.targets, config.calendar)
+    if received != expected:
+        raise ValueError(
+            f"preprocessing: expected (inputs, targets, calendar features) = {expected} as in the configuration, "
+            f"received {received}"
+        )
 
 
 def _window_statistics(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from aaren.errors import ModelFileError
 from aaren.models._config import ForecasterConfig
-from aaren.models._directory import read_header, read_json, read_weights
+from aaren.models._directory import check_tensors, read_header, read_json, read_weights
 from aaren.models._forecaster import Forecaster
 from aaren.models._preprocessing import Preprocessing
 
@@ -30,9 +33,9 @@ def load(directory: str | Path, *, device: torch.device | str = "cpu") -> Foreca
     config = ForecasterConfig.from_dict(header["config"])
     written = read_json(directory / "preprocessing.json")
     preprocessing = Preprocessing.from_dict(written) if written else None
-    with torch.device("meta"):
-        expected = Forecaster(config).state_dict()
-    weights = read_weights(directory / "model.safetensors", expected)
+    file = directory / "model.safetensors"
+    weights = read_weights(file)
+    check_tensors(file, weights, _expected(directory, config, preprocessing, len(weights)))
     with torch.random.fork_rng(devices=[]):  # the first draw of the weights is not the user's
         model = Forecaster(config, preprocessing=preprocessing, metadata=header["metadata"])
     model.load_state_dict(weights)
@@ -42,3 +45,26 @@ def load(directory: str | Path, *, device: torch.device | str = "cpu") -> Foreca
             f"{model.fingerprint()!r}; a file was changed or is of another model; take a whole copy"
         )
     return model.to(device).eval()
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves normal draws out: on the meta device there is nothing to draw, and the try costs seconds of imports."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func is nn.init.normal_:
+            return kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def _expected(
+    directory: Path, config: ForecasterConfig, preprocessing: Preprocessing | None, tensors: int
+) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+    """Shapes and dtypes of the model's tensors, found without memory for them."""
+    if config.num_layers > tensors:
+        raise ModelFileError(f"{directory}: expected weights of {config.num_layers} layers, received {tensors} tensors")
+    try:
+        with torch.device("meta"), _Undrawn():
+            state: dict[str, Tensor] = Forecaster(config, preprocessing=preprocessing).state_dict()
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+        raise ModelFileError(f"{directory}: config.json and preprocessing.json describe no model: {error}") from None
+    return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}

@@ -66,8 +66,14 @@ class Preprocessing:
         Raises:
             ModelFileError: an entry is missing, unknown or out of range.
         """
+        names = {"schema", "scaler", "calendar", "interval_microseconds", "irregular"}
+        if set(data) != names:
+            wrong = sorted(set(data) ^ names)
+            raise ModelFileError(f"preprocessing: expected the entries {sorted(names)}; missing or unknown: {wrong}")
         try:
             micro = data["interval_microseconds"]
+            if micro is not None and not micro > 0:
+                raise ValueError(f"interval_microseconds: expected a positive number or null, received {micro}")
             result = Preprocessing(
                 Schema.from_dict(data["schema"]),
                 Scaler.from_dict(data["scaler"]),
@@ -76,7 +82,7 @@ class Preprocessing:
                 bool(data["irregular"]),
             )
             result.features(np.array(["2000-01-01"], dtype="datetime64[us]"), 1)
-        except (KeyError, TypeError, ValueError, AarenError) as error:
+        except (TypeError, ValueError, OverflowError, AarenError) as error:
             raise ModelFileError(f"preprocessing: expected what `save` writes; {error}") from None
         if result.scaler.names != result.schema.inputs:
             raise ModelFileError("preprocessing: expected a scaler for exactly the inputs of the schema")

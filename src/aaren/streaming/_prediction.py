@@ -38,8 +38,8 @@ class Prediction:
         """Plain data for JSON: row, time, times, and for each target its mean and quantiles by level."""
         result: dict[str, Any] = {"row": self.row}
         if self.time is not None and self.times is not None:
-            result["time"] = str(np.datetime_as_string(self.time, unit="auto"))
-            result["times"] = [str(t) for t in np.datetime_as_string(self.times, unit="auto")]
+            result["time"] = time_texts(np.array([self.time]))[0]
+            result["times"] = time_texts(self.times)
         for index, name in enumerate(self.targets):
             entry: dict[str, Any] = {"mean": _numbers(self.mean[:, index])}
             for place, level in enumerate(self.levels):
@@ -71,6 +71,12 @@ def make_prediction(
         config.quantiles,
         np.stack(columns, -1) if columns else np.zeros((*mean.shape, 0)),
     )
+
+
+def time_texts(times: NDArray[Any]) -> list[str]:
+    """Times in ISO 8601, always with date, hour, minute and second; microseconds only where some are not zero."""
+    whole = (times == times.astype("datetime64[s]")).all()
+    return [str(text) for text in np.datetime_as_string(times, unit="s" if whole else "us")]
 
 
 def _numbers(values: NDArray[np.float64]) -> list[float | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,19 +23,23 @@ _KEY = "aaren_stream"
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file as a whole: after a kill at any instant, the old bytes or the new ones are there.
 
+    The temporary file beside it has always the same name, so that kills leave at most one, which the next call takes
+    away; it is made anew, so that the result has the usual permissions and no planted link is followed.
+
     Raises:
         ModelFileError: the folder is missing or cannot be written.
     """
+    temporary = path.with_name(f".{path.name}.writing")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        temporary.unlink(missing_ok=True)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).replace(path)
+            temporary.replace(path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
         folder = os.open(path.parent, os.O_RDONLY)
         try:
@@ -44,11 +47,12 @@ def write_atomically(path: Path, data: bytes) -> None:
         finally:
             os.close(folder)
     except OSError as error:
-        raise ModelFileError(f"{path}: the state cannot be written: {error.strerror or error}") from None
+        raise ModelFileError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """A sha256 over the tensors and the rest of the header, whose numbers decide which rows count as seen."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -59,7 +63,8 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 def write_snapshot(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write tensors and header; see `read_snapshot`."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    whole = {**header, "schema": SCHEMA, "sha256": _digest(plain)}
+    whole = {**header, "schema": SCHEMA}
+    whole["sha256"] = _digest(plain, whole)
     write_atomically(path, save(plain, metadata={_KEY: json.dumps(whole, sort_keys=True)}))
 
 
@@ -89,11 +94,11 @@ def read_snapshot(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], dict
                     f"model has {fingerprint[:12]}); use the model it was made with, or another state file"
                 )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-            intact = header["sha256"] == _digest(tensors)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            intact = header.pop("sha256") == _digest(tensors, header)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, ModelFileError):
             raise
         raise ModelFileError(f"{path}: not a state snapshot, or damaged: {error}") from None
     if not intact:
-        raise ModelFileError(f"{path}: damaged: the tensors do not match their checksum; take an older copy")
+        raise ModelFileError(f"{path}: damaged: the content does not match its checksum; take an older copy")
     return tensors, header

@@ -19,6 +19,7 @@ from aaren.streaming._prediction import Prediction, make_prediction
 from aaren.streaming._snapshot import read_snapshot, write_snapshot
 
 Policy = Literal["error", "skip", "impute"]
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Stream:
@@ -27,10 +28,10 @@ class Stream:
     Args:
         model: a trained forecaster with `normalization="running"`.
         state_file: go on from this snapshot if the file is there; None or no such file starts a new stream.
-        on_bad_row: what becomes of a row with NaN or infinity: "error" raises, "skip" leaves the row out, "impute"
-            takes the cell as missing. A row that cannot be read at all is left out by "skip", else raised. In every
-            case the state stays what it was before the row. A cell that is None or a mark of absence is not bad, it
-            is missing.
+        on_bad_row: what becomes of a row with NaN, infinity or a number beyond float32: "error" raises, "skip" leaves
+            the row out, "impute" takes the cell as missing. A row that cannot be read at all is left out by "skip",
+            else raised. A row that is left out or raises leaves the state what it was. A cell that is None or a mark of
+            absence is not bad, it is missing.
         max_gap: rows that may be missing between two rows; they are passed through as missing values, so that a
             stream equals the same series in a file.
 
@@ -61,6 +62,8 @@ class Stream:
             raise ValueError("model: expected preprocessing (columns and units), received None; train or load a model")
         if on_bad_row not in ("error", "skip", "impute"):
             raise ValueError(f"on_bad_row: expected 'error', 'skip' or 'impute', received {on_bad_row!r}")
+        if max_gap < 0:
+            raise ValueError(f"max_gap: expected at least 0 rows, received {max_gap}")
         self.model = model.eval()
         self.on_bad_row, self.max_gap = on_bad_row, max_gap
         self._preprocessing: Preprocessing = model.preprocessing
@@ -68,6 +71,7 @@ class Stream:
         self._state = model.init_state(1)
         self._rows = 0
         self._skipped = 0
+        self._last_taken = 0
         self._time: np.datetime64 | None = None
         self._series: str | None = None
         if state_file is not None and Path(state_file).exists():
@@ -87,6 +91,11 @@ class Stream:
     def skipped(self) -> int:
         """Rows that `on_bad_row="skip"` left out."""
         return self._skipped
+
+    @property
+    def last_taken(self) -> int:
+        """Number of the last row that was taken, 0 before the first; rows after it, up to `rows`, were skipped."""
+        return self._last_taken
 
     @property
     def time(self) -> np.datetime64 | None:
@@ -123,21 +132,22 @@ class Stream:
             self.skip()
             return None
         forecast, state = self._advance(parsed, missing_before)
-        self._state, self._rows, self._time = state, number, parsed.time
+        self._state, self._time = state, parsed.time
+        self._rows = self._last_taken = number
         return make_prediction(self.model.config, self._preprocessing, number, parsed.time, forecast)
 
     def skip(self) -> None:
         """Count a row that was left out; the state stays as it is."""
         self._rows, self._skipped = self._rows + 1, self._skipped + 1
 
-    def already_seen(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row's time is not after that of the last row that was taken (it may be fed again after a restart).
+    def time_of(self, row: Mapping[str, Any]) -> np.datetime64 | None:
+        """The time of a row, whatever its other cells hold; None without a time column. The row is not taken.
 
         Raises:
             DataError: the time cannot be read.
         """
-        time = parse_row(self.schema, row, row=self._rows + 1, source="stream").time
-        return time is not None and self._time is not None and bool(time <= self._time)
+        unread = dict.fromkeys(self.schema.inputs)
+        return parse_row(self.schema, {**row, **unread}, row=self._rows + 1, source="stream").time
 
     def save(self, path: str | Path) -> None:
         """Write a snapshot: safetensors with a JSON header, atomically; `Stream(model, path)` goes on from it.
@@ -149,6 +159,7 @@ class Stream:
             "fingerprint": self._fingerprint,
             "rows": self._rows,
             "skipped": self._skipped,
+            "last_taken": self._last_taken,
             "time_microseconds": None if self._time is None else int(self._time.astype(np.int64)),
             "series": self._series,
         }
@@ -158,14 +169,17 @@ class Stream:
         """The row, parsed, with the number of rows that are missing before it."""
         schema = self._preprocessing.schema
         parsed = parse_row(schema, row, row=number, source="stream")
+        with np.errstate(over="ignore"):
+            beyond = np.abs(self._preprocessing.scaler.transform(parsed.values[None])[0]) > _LARGEST
+        parsed = Row(parsed.time, parsed.values, parsed.nonfinite | beyond)
         if parsed.nonfinite.any() and self.on_bad_row != "impute":
-            column = schema.inputs[int(parsed.nonfinite.argmax())]
+            index = int(parsed.nonfinite.argmax())
             raise DataError(
-                f"expected a finite number, received {parsed.values[parsed.nonfinite][0]}; give None if it is "
-                "missing, or choose on_bad_row='skip' or 'impute'",
+                f"expected a finite number{' that float32 can hold' if np.isfinite(parsed.values[index]) else ''}, "
+                f"received {parsed.values[index]}; give None if it is missing, or choose on_bad_row='skip' or 'impute'",
                 source="stream",
                 line=number,
-                column=column,
+                column=schema.inputs[index],
             )
         missing_before = self._missing_before(parsed.time, number)
         self._check_series(row, number)
@@ -175,15 +189,15 @@ class Stream:
         column = self._preprocessing.schema.series_id
         if column is None or not isinstance(row, Mapping) or column not in row:
             return
-        name = str(row[column])
+        name = "" if row[column] is None else str(row[column]).strip()
+        place: dict[str, Any] = {"source": "stream", "line": number, "column": column}
+        if not name:
+            raise DataError("expected the name of a series, received a missing cell", **place)
         if self._series is None:
             self._series = name
         elif name != self._series:
             raise DataError(
-                f"expected rows of series {self._series!r}, received {name!r}; use one stream for each series",
-                source="stream",
-                line=number,
-                column=column,
+                f"expected rows of series {self._series!r}, received {name!r}; use one stream for each series", **place
             )
 
     def _missing_before(self, time: np.datetime64 | None, number: int) -> int:
@@ -255,10 +269,11 @@ class Stream:
         device = self.model.head.weight.device
         try:
             self._rows, self._skipped = int(header["rows"]), int(header["skipped"])
+            self._last_taken = int(header["last_taken"])
             micro, series = header["time_microseconds"], header["series"]
             self._time = None if micro is None else np.datetime64(int(micro), "us")
             self._series = None if series is None else str(series)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelFileError(f"{path}: not a state snapshot, or damaged: {error}") from None
         leaves = [tensors[f"state.{index}"].to(device) for index in range(len(template))]
         self._state = pytree.tree_unflatten(leaves, structure)

@@ -15,6 +15,8 @@ from torch import Tensor
 from aaren.errors import ModelFileError
 
 _KEY = "aaren_checkpoint"
+_ENTRIES = {"pytorch-lightning_version", "epoch", "loops", "callbacks", "state_dict", "optimizer_states"}
+_ENTRIES |= {"lr_schedulers", "aaren_run", "aaren_history"}
 
 
 class SafetensorsCheckpointIO(CheckpointIO):
@@ -39,7 +41,11 @@ class SafetensorsCheckpointIO(CheckpointIO):
         try:
             with safe_open(path, framework="pt") as file:
                 tree = json.loads((file.metadata() or {})[_KEY])
-                return _decode(tree, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+                checkpoint = _decode(tree, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            missing = sorted(_ENTRIES - set(checkpoint))
+            if missing:
+                raise ValueError(f"entries are missing: {missing}")
+            return checkpoint
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ModelFileError(f"{path}: not a checkpoint, or damaged: {error}; train without resuming") from None
 

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from aaren.errors import ModelFileError
 from aaren.evaluation import PreparedData, WindowDataset, model_inputs, take_batch
-from aaren.models import Forecaster, future_of
+from aaren.models import Forecaster, check_tensors, future_of
 from aaren.training._checkpoint import SafetensorsCheckpointIO
 
 
@@ -57,11 +57,16 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "stride"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: expected at least 1, received {value}")
+            if (value is not None or name != "stride") and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name}: expected a whole number of at least 1, received {value!r}")
+        if not isinstance(self.seed, int):
+            raise ValueError(f"seed: expected a whole number, received {self.seed!r}")
         for name in ("learning_rate", "learning_rate_decay"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected a positive number, received {getattr(self, name)}")
+        for name in ("weight_decay", "clip"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: expected 0 or a positive number, received {getattr(self, name)}")
 
     def stride_for(self, model: Forecaster) -> int:
         """The stride that None stands for."""
@@ -86,6 +91,20 @@ class _Shuffled(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         return iter(torch.randperm(self.size, generator=generator).tolist())
+
+
+class _Checkpoints(ModelCheckpoint):
+    """The best and the last epoch, in a folder that may have been moved before a resumed run."""
+
+    FILE_EXTENSION = ".safetensors"
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        here = {key: self._here(value) if key.endswith("_path") else value for key, value in state_dict.items()}
+        here["best_k_models"] = {self._here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**here, "dirpath": self.dirpath})
+
+    def _here(self, path: str) -> str:
+        return str(Path(str(self.dirpath), Path(path).name)) if path else path
 
 
 class _Task(lightning.LightningModule):
@@ -127,7 +146,12 @@ class _Task(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def _run(self) -> dict[str, Any]:
-        return {"config": self.model.config.to_dict(), "options": dataclasses.asdict(self.options)}
+        preprocessing = self.model.preprocessing
+        return {
+            "config": self.model.config.to_dict(),
+            "options": dataclasses.asdict(self.options),
+            "preprocessing": None if preprocessing is None else preprocessing.to_dict(),
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["aaren_run"] = self._run()
@@ -136,9 +160,11 @@ class _Task(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if checkpoint.get("aaren_run") != self._run():
             raise ModelFileError(
-                "checkpoint: expected one of a run with the same configuration and options; "
+                "checkpoint: expected one of a run with the same table, configuration and options; "
                 "resume with the same arguments, or train without resuming"
             )
+        expected = {name: (tuple(x.shape), x.dtype) for name, x in self.state_dict().items()}
+        check_tensors(Path("checkpoint"), checkpoint["state_dict"], expected)
         self.history = list(checkpoint["aaren_history"])
 
 
@@ -165,7 +191,7 @@ def fit(
         What happened: epochs, the best validation loss and the history of losses; plain data.
 
     Raises:
-        ModelFileError: the checkpoint to resume from is damaged or of another run.
+        ModelFileError: the checkpoint to resume from is damaged or of another run, or the directory cannot be written.
         DataError: a part has no window.
     """
     config = model.config
@@ -178,10 +204,11 @@ def fit(
         DataLoader(validation, 4 * options.batch_size, collate_fn=take_batch),
     )
     folder = directory / "checkpoints"
-    checkpoint = ModelCheckpoint(
-        folder, "best", monitor="validation_loss", save_last=True, enable_version_counter=False
-    )
-    checkpoint.FILE_EXTENSION = ".safetensors"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelFileError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    checkpoint = _Checkpoints(folder, "best", monitor="validation_loss", save_last=True, enable_version_counter=False)
     last = folder / "last.safetensors"
     stop = EarlyStopping("validation_loss", patience=options.patience)
     callbacks: list[Callback] = [checkpoint, stop]
@@ -203,16 +230,20 @@ def fit(
             num_sanity_val_steps=0,
         )
         resuming = resume and last.exists()
-        trainer.fit(task, *loaders, ckpt_path=str(last) if resuming else None, weights_only=True)
-        if trainer.interrupted:
-            raise KeyboardInterrupt
+        try:
+            trainer.fit(task, *loaders, ckpt_path=str(last) if resuming else None, weights_only=True)
+        except SystemExit as error:  # the trainer's answer to Ctrl-C
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            raise
+    assert checkpoint.best_model_score is not None, "every fit ends with at least one validation"
     best = SafetensorsCheckpointIO().load_checkpoint(checkpoint.best_model_path)
     task.load_state_dict(best["state_dict"])
     model.to("cpu").eval()
     return {
         "epochs": len(task.history),
         "best_epoch": int(best["epoch"]),
-        "validation_loss": float(checkpoint.best_model_score or float("nan")),
+        "validation_loss": float(checkpoint.best_model_score),
         "windows": len(train),
         "history": task.history,
     }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from aaren.data import SeriesSet
@@ -80,6 +81,7 @@ def train_forecaster(
         calendar=prepared.calendar.shape[1],
         **config,
     )
+    prepared.windows("test", configuration.look_back, horizon)  # too short a test part is refused before training
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         model = Forecaster(configuration, preprocessing=prepared.preprocessing)
@@ -89,7 +91,8 @@ def train_forecaster(
     metrics: dict[str, Any] = evaluate(model, prepared)
     metrics["baselines"] = baselines(prepared, "test", configuration.look_back, horizon)
     history = training.pop("history")
-    about = {"source": Path(data.source).name, "sha256": data.sha256, "split": list(split), **_shape(data)}
+    parts = np.asarray(split).tolist()  # NumPy's numbers are not JSON's
+    about = {"source": Path(data.source).name, "sha256": data.sha256, "split": parts, **_shape(data)}
     model.metadata = {
         "data": about,
         "training": {**dataclasses.asdict(options), **training, "seconds": round(seconds, 1)},

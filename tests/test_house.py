@@ -1,0 +1,94 @@
+"""The house: which floor may know which, what an import costs, and that the README's commands work."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "aaren"
+FLOORS = {
+    "data": set(),
+    "ops": set(),
+    "nn": {"ops"},
+    "models": {"data", "nn", "ops"},
+    "evaluation": {"data", "models", "nn", "ops"},
+    "training": {"data", "evaluation", "models", "nn", "ops"},
+    "streaming": {"data", "evaluation", "models", "nn", "ops"},
+    "cli": {"data", "evaluation", "models", "nn", "ops", "streaming", "training"},
+}
+# a verb that users expect on a model: `model.stream()` imports its floor when it is called
+ALLOWED_UPWARDS = {("models/_forecaster.py", "streaming")}
+
+
+def _imported_floors(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("aaren."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("aaren.")}
+    return found & set(FLOORS)
+
+
+@pytest.mark.parametrize("floor", sorted(FLOORS))
+def test_a_floor_knows_only_those_below_it(floor):
+    """No module imports a floor above its own, but for the one exception that CONTRIBUTING names."""
+    for path in sorted((SOURCE / floor).rglob("*.py")):
+        name = path.relative_to(SOURCE).as_posix()
+        upwards = _imported_floors(path) - FLOORS[floor] - {floor}
+        assert {(name, other) for other in upwards} <= ALLOWED_UPWARDS, name
+
+
+def test_every_package_has_a_floor():
+    """A new package cannot escape the rule above."""
+    assert {path.parent.name for path in SOURCE.glob("*/__init__.py")} == set(FLOORS)
+
+
+def test_import_is_light():
+    """`import aaren` brings in torch, numpy and safetensors, and none of the optional packages."""
+    heavy = ["polars", "pandas", "narwhals", "lightning", "matplotlib", "cyclopts", "rich", "pyarrow"]
+    code = f"import aaren, sys, json; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+def test_nothing_is_unpickled():
+    """No source imports pickle or asks torch to load or save pickles."""
+    forbidden = re.compile(r"\b(import pickle|from pickle|torch\.load|torch\.save|weights_only=False|joblib|dill)\b")
+    for path in SOURCE.rglob("*.py"):
+        assert not forbidden.search(path.read_text(encoding="utf-8")), path
+
+
+def test_readme_python_runs(tmp_path, monkeypatch):
+    """Every Python block of the README runs as it stands, after the commands before it."""
+    monkeypatch.chdir(tmp_path)
+    hours = [f"2018-06-{day:02d} {hour:02d}:00:00" for day in range(1, 27) for hour in range(24)]
+    rows = [f"{hour},{10 + (index % 24) / 4 + index % 7}" for index, hour in enumerate(hours)]
+    Path("data.csv").write_text("\n".join(["date,load", *rows]) + "\n", encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) >= 4
+    training = next(block for block in blocks if "train_forecaster" in block)
+    space: dict[str, object] = {}
+    torch.manual_seed(0)
+    for block in (training, *(block for block in blocks if block is not training)):
+        exec(compile(block, "README.md", "exec"), space)
+    assert space["stream"].rows == 1
+    assert Path("live.state").exists()
+
+
+def test_readme_commands_exist():
+    """Every `aaren` verb and `make` target that README and docs name is there."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+    make = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"\bmake ([a-z]+)\b`?", text)) - {"it"}:
+        assert re.search(rf"^{target}:", make, re.MULTILINE), target
+    from aaren.cli._app import app
+
+    for verb in set(re.findall(r"(?:\$ |bin/)aaren ([a-z]+)", text)):
+        assert verb in app, verb

@@ -1,0 +1,47 @@
+"""Training options: checked when they are made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aaren.models import Forecaster
+from aaren.training import TrainingOptions
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        *[
+            (name, 0, "whole number of at least 1, received 0")
+            for name in ("epochs", "batch_size", "patience", "stride")
+        ],
+        ("epochs", 1.5, "whole number of at least 1, received 1.5"),
+        ("epochs", None, "whole number of at least 1, received None"),
+        ("learning_rate", 0.0, "a positive number, received 0.0"),
+        ("learning_rate", NAN, "a positive number, received nan"),
+        ("learning_rate_decay", -0.5, "a positive number, received -0.5"),
+        ("weight_decay", -0.1, "0 or a positive number, received -0.1"),
+        ("clip", -1.0, "0 or a positive number, received -1.0"),
+        ("clip", NAN, "0 or a positive number, received nan"),
+        ("seed", np.int64(3), "a whole number, received"),
+    ],
+)
+def test_wrong_options_are_refused(field: str, value: Any, message: str, without_shape_checks: None) -> None:
+    """An option out of range is refused at once, with what was expected and received."""
+    with pytest.raises(ValueError, match=f"^{field}: expected {message}"):
+        TrainingOptions(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("look_back", "normalization", "stride", "expected"),
+    [(96, "running", None, 12), (5, "running", None, 1), (96, "window", None, 1), (96, "window", 7, 7)],
+)
+def test_stride_for(look_back: int, normalization: Any, stride: int | None, expected: int) -> None:
+    """Windows overlap by seven eighths where every token forecasts, and begin at every row where the last one does."""
+    model = Forecaster(inputs=1, targets=1, horizon=1, look_back=look_back, normalization=normalization, d_model=8)
+    assert TrainingOptions(stride=stride).stride_for(model) == expected

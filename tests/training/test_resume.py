@@ -1,0 +1,205 @@
+"""Runs that stop: early, by Ctrl-C, by a crash or a kill, and what becomes of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training_cases import bits, table, train
+
+from aaren.errors import ModelFileError
+from aaren.training import TrainingResult
+from aaren.training._checkpoint import SafetensorsCheckpointIO
+from aaren.training._fit import _Task
+
+DEATH = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+from training_cases import train
+from aaren.training._fit import _Task
+step = _Task.training_step
+def training_step(self, batch, index):
+    if self.current_epoch == 1 and index == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(self, batch, index)
+_Task.training_step = training_step
+train(sys.argv[2])
+"""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingResult, Path]:
+    """A run of three epochs that nothing interrupted."""
+    torch.set_num_threads(1)
+    directory = tmp_path_factory.mktemp("whole")
+    return train(directory), directory
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, hook: str, epoch: int, stop: Callable[[], None]) -> None:
+    """Do something at the first step of an epoch, in a step of training or validation."""
+    step = getattr(_Task, hook)
+
+    def stopped(self: _Task, batch: Any, index: int) -> Any:
+        if self.current_epoch == epoch:
+            stop()
+        return step(self, batch, index)
+
+    monkeypatch.setattr(_Task, hook, stopped)
+
+
+def crash() -> None:
+    """A fault of the machine."""
+    raise RuntimeError("crash")
+
+
+def same(result: TrainingResult, other: TrainingResult) -> None:
+    """Both runs have the same weights, history and errors, bit for bit."""
+    assert bits(result.model) == bits(other.model)
+    for entry in ("history", "training", "metrics", "fingerprint"):
+        assert result.record[entry] == other.record[entry]
+
+
+@pytest.mark.parametrize(("hook", "epoch"), [("training_step", 1), ("validation_step", 1), ("training_step", 2)])
+def test_a_resumed_run_is_an_uninterrupted_one(
+    hook: str, epoch: int, whole: tuple[TrainingResult, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that crashed in any epoch and was resumed ends with the bits of a run that did not crash."""
+    interrupt(monkeypatch, hook, epoch, crash)
+    with pytest.raises(RuntimeError, match="crash"):
+        train(tmp_path)
+    monkeypatch.undo()
+    assert (
+        SafetensorsCheckpointIO().load_checkpoint(tmp_path / "checkpoints" / "last.safetensors")["epoch"] == epoch - 1
+    )
+    same(train(tmp_path, resume=True), whole[0])
+
+
+def test_a_killed_run_is_resumed(whole: tuple[TrainingResult, Path], tmp_path: Path) -> None:
+    """A process that was killed in its second epoch leaves a checkpoint from which the run ends as if it had lived."""
+    arguments = [sys.executable, "-c", DEATH, str(Path(__file__).parent), str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(arguments, capture_output=True, timeout=100, check=False, env=environment)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (tmp_path / "config.json").exists()
+    same(train(tmp_path, resume=True), whole[0])
+
+
+def test_a_finished_run_is_not_trained_again(
+    whole: tuple[TrainingResult, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Resuming a finished run, also in a directory that was moved, takes no step and gives the same model."""
+    shutil.copytree(whole[1], tmp_path / "moved")
+    shutil.move(whole[1] / "checkpoints", whole[1] / "hidden")
+    try:
+        interrupt(monkeypatch, "training_step", 0, crash)
+        interrupt(monkeypatch, "training_step", 3, crash)
+        same(train(tmp_path / "moved", resume=True), whole[0])
+    finally:
+        shutil.move(whole[1] / "hidden", whole[1] / "checkpoints")
+
+
+def test_a_moved_run_goes_on(
+    whole: tuple[TrainingResult, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crashed run whose directory was moved is resumed there, and still knows its best epoch."""
+    interrupt(monkeypatch, "training_step", 2, crash)
+    with pytest.raises(RuntimeError, match="crash"):
+        train(tmp_path / "before")
+    monkeypatch.undo()
+    shutil.move(tmp_path / "before", tmp_path / "after")
+    same(train(tmp_path / "after", resume=True), whole[0])
+    assert not (tmp_path / "before").exists()
+
+
+def test_resume_without_a_checkpoint_starts(whole: tuple[TrainingResult, Path], tmp_path: Path) -> None:
+    """`resume=True` in an empty directory trains from the start; `resume=False` ignores a checkpoint that is there."""
+    same(train(tmp_path, resume=True), whole[0])
+    same(train(tmp_path), whole[0])
+    assert len((tmp_path / "record.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"epochs": 5}, {"learning_rate": 2e-3}, {"model": {"half_life": 3.0}}, {"data": None}],
+    ids=str,
+)
+def test_another_run_is_not_resumed(change: dict[str, Any], whole: tuple[TrainingResult, Path], tmp_path: Path) -> None:
+    """A checkpoint of another table, configuration or options is refused, and left as it is."""
+    change = {"data": table(scale=3.0)} if "data" in change else change
+    shutil.copytree(whole[1] / "checkpoints", tmp_path / "checkpoints")
+    before = (tmp_path / "checkpoints" / "last.safetensors").read_bytes()
+    with pytest.raises(ModelFileError, match="expected one of a run with the same table, configuration and options"):
+        train(tmp_path, resume=True, **change)
+    assert (tmp_path / "checkpoints" / "last.safetensors").read_bytes() == before
+
+
+def test_damaged_checkpoints_are_not_resumed(whole: tuple[TrainingResult, Path], tmp_path: Path) -> None:
+    """A checkpoint that is cut off, a pickle, a model's weights, or of other tensors is refused with a reason."""
+    last = tmp_path / "checkpoints" / "last.safetensors"
+    shutil.copytree(whole[1] / "checkpoints", tmp_path / "checkpoints")
+    sound = SafetensorsCheckpointIO().load_checkpoint(last)
+    bad = [last.read_bytes()[:-1], (whole[1] / "model.safetensors").read_bytes()]
+    torch.save(sound, tmp_path / "pickle")
+    bad.append((tmp_path / "pickle").read_bytes())
+    for content in bad:
+        last.write_bytes(content)
+        with pytest.raises(ModelFileError, match="not a checkpoint, or damaged"):
+            train(tmp_path, resume=True)
+    SafetensorsCheckpointIO().save_checkpoint({**sound, "state_dict": {"w": torch.zeros(1)}}, last)
+    with pytest.raises(ModelFileError, match="checkpoint: missing tensors"):
+        train(tmp_path, resume=True)
+
+
+def test_ctrl_c_is_a_keyboard_interrupt(
+    whole: tuple[TrainingResult, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends in `KeyboardInterrupt`, works again afterwards, leaves no model, and the run can be resumed."""
+    interrupt(monkeypatch, "training_step", 1, lambda: signal.raise_signal(signal.SIGINT))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not (tmp_path / "config.json").exists()
+    monkeypatch.undo()
+    same(train(tmp_path, resume=True), whole[0])
+
+
+def test_an_exit_is_an_exit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`SystemExit` from elsewhere is passed on as what it is."""
+
+    def leave() -> None:
+        sys.exit(7)
+
+    interrupt(monkeypatch, "training_step", 0, leave)
+    with pytest.raises(SystemExit) as caught:
+        train(tmp_path)
+    assert caught.value.code == 7
+
+
+def test_early_stopping_restores_the_best_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training stops after `patience` epochs without a better loss, with the weights of the best epoch."""
+    losses = iter([3.0, 1.0, 2.0, 2.0])
+    seen: list[dict[str, bytes]] = []
+
+    def validation_step(self: _Task, batch: Any, index: int) -> None:
+        if index == 0:
+            seen.append(bits(self.model))
+        self.log("validation_loss", torch.tensor(next(losses)), batch_size=1)
+
+    monkeypatch.setattr(_Task, "validation_step", validation_step)
+    result = train(tmp_path, epochs=50, patience=2)
+    assert len(seen) == result.record["training"]["epochs"] == 4
+    assert result.record["training"]["best_epoch"] == 1
+    assert result.record["training"]["validation_loss"] == 1.0
+    assert bits(result.model) == seen[1]
+    assert seen[1] != seen[3]
