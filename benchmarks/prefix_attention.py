@@ -147,7 +147,7 @@ def long_run(tokens: int = 1_000_000_000, period: int = 1_000_000) -> float:
     The sums are float64 and rounded once a token, as those of the kept state are in token-by-token streaming.
     """
     scores = np.random.default_rng(0).normal(0, 1.5, period)
-    values = np.random.default_rng(1).normal(0, 1, period)
+    values = np.random.default_rng(1).normal(1, 1, period)
     weights = np.exp(scores - scores.max())
     wide = weights.astype(np.longdouble)
     exact = float((wide * values).sum() / wide.sum())

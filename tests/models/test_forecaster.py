@@ -161,7 +161,7 @@ def test_wrong_calls_are_refused() -> None:
         model(values, torch.zeros(2, 5, 1))
     with pytest.raises(ValueError, match="calendar: expected 2 features for each token, received 0"):
         forecaster()(values)
-    with pytest.raises(ValueError, match=r"elapsed: expected the time since the token before.*received None"):
+    with pytest.raises(ValueError, match=r"elapsed: expected the time .*, received None"):
         forecaster(calendar=0, decay="time")(values)
     with pytest.raises(ValueError, match=r"elapsed: expected shape \(batch, tokens\) = \(2, 5\), received \(2, 4\)"):
         forecaster(calendar=0)(values, elapsed=torch.zeros(2, 4))

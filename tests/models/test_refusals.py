@@ -143,18 +143,15 @@ def test_any_json_in_any_entry(part: str, entry: int, value: Any, directory: Pat
     """Whatever JSON replaces an entry, the outcome is the same model or a `ModelFileError`."""
     path = directory / f"{part}.json"
     text = path.read_text(encoding="utf-8")
+    sound = aaren.load(directory).fingerprint()
     data = json.loads(text)
     entries = data["config"] if part == "config" else data
-    names = sorted(entries)
-    name = names[entry % len(names)]
-    before, entries[name] = entries[name], value
+    entries[sorted(entries)[entry % len(entries)]] = value
     path.write_text(json.dumps(data), encoding="utf-8")
     try:
-        aaren.load(directory)
+        assert aaren.load(directory).fingerprint() == sound  # such as {} for [] or 1 for true
     except ModelFileError:
         pass
-    else:
-        assert value == before or (name == "irregular" and bool(value) == before)
     finally:
         path.write_text(text, encoding="utf-8")
 

@@ -17,11 +17,11 @@ NAN = float("nan")
     ("field", "value", "message"),
     [
         *[
-            (name, 0, "whole number of at least 1, received 0")
+            (name, 0, "a whole number of at least 1, received 0")
             for name in ("epochs", "batch_size", "patience", "stride")
         ],
-        ("epochs", 1.5, "whole number of at least 1, received 1.5"),
-        ("epochs", None, "whole number of at least 1, received None"),
+        ("epochs", 1.5, "a whole number of at least 1, received 1.5"),
+        ("epochs", None, "a whole number of at least 1, received None"),
         ("learning_rate", 0.0, "a positive number, received 0.0"),
         ("learning_rate", NAN, "a positive number, received nan"),
         ("learning_rate_decay", -0.5, "a positive number, received -0.5"),

@@ -37,7 +37,7 @@ def time_columns(given: str) -> Any:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def split_parts(given: str) -> tuple[float, ...]:
+def split_parts(given: str) -> tuple[float | int, ...]:
     """Three fractions or three counts from text such as "0.7,0.1,0.2" or "8640,2880,2880"."""
     try:
         numbers = [float(part) for part in names([given])]

@@ -104,7 +104,7 @@ class Forecaster(nn.Module):
             raise TypeError("Forecaster: expected either a ForecasterConfig or its fields by name")
         config = ForecasterConfig(**fields) if config is None else config
         if preprocessing is not None:
-            _check_preprocessing(config, preprocessing)
+            preprocessing.require_sizes(config.inputs, config.targets, config.calendar)
         self.config, self.preprocessing, self.metadata = config, preprocessing, dict(metadata or {})
         features = 2 * config.inputs + config.calendar + (config.decay == "time")
         self.embed = nn.Linear(features, config.d_model)
@@ -232,10 +232,7 @@ class Forecaster(nn.Module):
         if received != config.calendar:
             raise ValueError(f"calendar: expected {config.calendar} features for each token, received {received}")
         if config.decay == "time" and elapsed is None:
-            raise ValueError(
-                "elapsed: expected the time since the token before, shape (batch, tokens), since decay='time'; "
-                "received None"
-            )
+            raise ValueError("elapsed: expected the time since the token before, as decay='time', received None")
         if state is not None and config.normalization == "window":
             raise ValueError(
                 "state: expected None with normalization='window', which needs the whole window at once; "
@@ -289,18 +286,6 @@ class Forecaster(nn.Module):
         raw = raw.to(base.dtype) * deviation[:, :, None, : config.targets, None] + base[..., None]
         # sorted quantiles never cross, and sorting never raises the pinball loss
         return Forecast(raw[..., 0], raw[..., 1:].sort(-1).values)
-
-
-def _check_preprocessing(config: ForecasterConfig, preprocessing: Preprocessing) -> None:
-    """Refuse the columns of another model."""
-    schema = preprocessing.schema
-    received = (len(schema.inputs), len(schema.targets), 2 * len(preprocessing.calendar))
-    expected = (config.inputs, config.targets, config.calendar)
-    if received != expected:
-        raise ValueError(
-            f"preprocessing: expected (inputs, targets, calendar features) = {expected} as in the configuration, "
-            f"received {received}"
-        )
 
 
 def _window_statistics(

@@ -49,6 +49,20 @@ class Preprocessing:
         """Scaled targets, shape (..., targets), in the user's units."""
         return self.scaler.inverse(values, columns=range(len(self.schema.targets)))
 
+    def require_sizes(self, inputs: int, targets: int, calendar: int) -> None:
+        """Refuse the numbers of columns of another model.
+
+        Raises:
+            ValueError: with both.
+        """
+        received = (len(self.schema.inputs), len(self.schema.targets), 2 * len(self.calendar))
+        expected = (inputs, targets, calendar)
+        if received != expected:
+            raise ValueError(
+                f"preprocessing: expected (inputs, targets, calendar features) = {expected} as in the configuration, "
+                f"received {received}"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {

@@ -199,9 +199,11 @@ def fit(
     train = WindowDataset(data, "train", config.look_back, config.horizon, stride)
     validation = WindowDataset(data, "validation", config.look_back, config.horizon, stride)
     order = _Shuffled(len(train), options.seed)
+    # loaders draw from a generator of their own, or a resumed run would find another state for its dropout
+    shared: dict[str, Any] = {"collate_fn": take_batch, "generator": torch.Generator()}
     loaders = (
-        DataLoader(train, options.batch_size, sampler=order, collate_fn=take_batch),
-        DataLoader(validation, 4 * options.batch_size, collate_fn=take_batch),
+        DataLoader(train, options.batch_size, sampler=order, **shared),
+        DataLoader(validation, 4 * options.batch_size, **shared),
     )
     folder = directory / "checkpoints"
     try:
