@@ -1,4 +1,4 @@
-"""ETTh1, look-back 96, horizon 96, multivariate: Aaren, Transformer and GRU by one function that differs in the encoder.
+"""ETTh1, look-back 96, horizon 96, multivariate: Aaren, Transformer and GRU; only the encoder differs.
 
 The protocol is the paper's (arXiv 2405.13956, section 4.3 and appendix): windows normalised one by one, one forecast
 from the last token, splits of 12/4/4 months, test errors over every window on standardised data. The scale is smaller
@@ -79,9 +79,8 @@ def main() -> None:
                 )
             append_record(RECORDS, result.record)
             errors = result.metrics["windows"]
-            print(
-                f"{encoder} seed {seed}: MSE {errors['mse']:.4f} MAE {errors['mae']:.4f} {result.record['seconds']:.0f} s"
-            )
+            seconds = result.record["seconds"]
+            print(f"{encoder} seed {seed}: MSE {errors['mse']:.4f} MAE {errors['mae']:.4f} in {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -74,8 +74,8 @@ def forecasting() -> str:
             "test window, standardised data), trained by one function that differs in the encoder alone: "
             "`python recipes/forecasting_etth1.py`.",
             f"Scale: width {config['d_model']} (the paper has 512), feed-forward {config['dim_feedforward']}, "
-            f"{config['nhead']} heads, {config['num_layers']} layers, at most {options['epochs']} epochs, learning rate "
-            f"{options['learning_rate']:g} times {options['learning_rate_decay']:g} each epoch, the same for all. "
+            f"{config['nhead']} heads, {config['num_layers']} layers, at most {options['epochs']} epochs, learning "
+            f"rate {options['learning_rate']:g} times {options['learning_rate_decay']:g} each epoch, the same for all. "
             "± is the deviation over seeds; the simple forecasts have no seed.",
             "",
             *table,
@@ -95,14 +95,14 @@ def operator() -> str:
     parts = [
         "## The operator",
         "",
-        "`make bench`: medians of interleaved calls in one process, after a correctness gate. The clone reads and writes "
-        "every value once and is the limit of any forward pass. Trust the ratios more than the times.",
+        "`make bench`: medians of interleaved calls in one process, after a correctness gate. The clone reads and "
+        "writes every value once and is the limit of any forward pass. Trust the ratios more than the times.",
         "",
     ]
     for result in bench["results"]:
         parts += [f"**{result['case']}**", "", "| | median, ms |", "|---|---|"]
         parts += [f"| {label} | {median:.2f} |" for label, median in result["median_ms"].items()]
-        parts += [f"| *{label}* | *{ratio:.1f} ×* |" for label, ratio in result["ratios"].items()]
+        parts += [f"| *{label}* | *{ratio:.1f} x* |" for label, ratio in result["ratios"].items()]
         parts.append("")
     if "output_error_after_1e9_tokens" in bench:
         error = bench["output_error_after_1e9_tokens"]
@@ -123,16 +123,16 @@ def demo() -> str:
         [
             "## The demo: models that stream, ETTh1, 24 rows ahead",
             "",
-            "`make demo`, one seed; normalisation, decay and highway as `aaren train` has them. *From windows* starts anew "
-            "for each window, *streamed* has read the whole table before.",
+            "`make demo`, one seed; normalisation, decay and highway as `aaren train` has them. *From windows* starts "
+            "anew for each window, *streamed* has read the whole table before.",
             "",
             "| forecast | MSE from windows | MSE streamed |",
             "|---|---|---|",
             *[f"| {name} | {windows} | {streamed} |" for _, name, windows, streamed in sorted(rows)],
             "",
             f"Streamed row by row, {stream['rows']:,} rows: the largest difference from the parallel pass is "
-            f"{stream['largest_difference']:.1e} training deviations; the state had {stream['state_bytes_first']:,} bytes after the "
-            f"first row and {stream['state_bytes_last']:,} after the last.",
+            f"{stream['largest_difference']:.1e} training deviations; the state had {stream['state_bytes_first']:,} "
+            f"bytes after the first row and {stream['state_bytes_last']:,} after the last.",
             "",
         ]
     )

@@ -41,6 +41,10 @@ class BackendError(AarenError, RuntimeError):
     """A backend was asked for by name and is unknown, missing or unable to do this call."""
 
 
+class TrainingError(AarenError, RuntimeError):
+    """Training went wrong in a way that other options may mend, such as a loss that is not finite."""
+
+
 class MissingDependencyError(AarenError, ImportError):
     """An optional package is needed for this call; the message names the extra that installs it."""
 

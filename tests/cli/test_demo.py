@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import aaren
-from aaren.cli import _demo
+from aaren.cli import _demo, _demo_stream
 from aaren.cli._app import run
 from aaren.evaluation import DemoResults, error_rows, render_report
 
@@ -160,7 +160,7 @@ def test_json_prints_everything(
 
 def test_stream_that_differs_is_not_passed_over(finished: _Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """If streaming differed from parallel by more than rounding, the demo would stop and say so."""
-    monkeypatch.setattr(_demo, "LIMIT", finished.data["stream"]["largest_difference"] / 2)
+    monkeypatch.setattr(_demo_stream, "LIMIT", finished.data["stream"]["largest_difference"] / 2)
     from aaren.data import find, read_series
     from aaren.evaluation import parallel_forecasts, prepare
 
@@ -168,10 +168,12 @@ def test_stream_that_differs_is_not_passed_over(finished: _Run, monkeypatch: pyt
     prepared = prepare(table, (60, 60, 200))
     model = aaren.Forecaster(inputs=7, targets=7, horizon=24, calendar=prepared.calendar.shape[1], quantiles=(0.1, 0.9))
     model.preprocessing = prepared.preprocessing
-    streamed = _demo._stream_rows(model, table, 120, 320)
+    streamed = _demo_stream.stream_rows(model, table, 120, 320)
     mean, quantiles = parallel_forecasts(model, prepared, 0, 320)
     with pytest.raises(RuntimeError, match="streaming differs from parallel"):
-        _demo._stream_check(prepared, streamed, (mean + 1e-3, quantiles), _demo._iso(table, 320))
+        _demo_stream.stream_check(
+            prepared, streamed, (mean + 1e-3, quantiles), _demo_stream.iso_times(table, 320), "OT"
+        )
 
 
 def test_folder_that_cannot_be_written_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

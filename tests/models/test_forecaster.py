@@ -143,6 +143,18 @@ def test_models_differ_in_the_encoder_alone(encoder: str) -> None:
     assert aaren.encoder.state_dict().keys() != other.encoder.state_dict().keys()
 
 
+@pytest.mark.parametrize("encoder", ENCODERS, ids=name)
+def test_a_window_is_forecast_from_its_last_token(encoder: dict[str, Any]) -> None:
+    """With "window" the last token has a say in the one forecast, as has the first one."""
+    model = forecaster(**encoder, normalization="window")
+    arguments = inputs()
+    before = model(**arguments)[0].mean
+    for token in (0, -1):
+        changed = arguments["calendar"].clone()
+        changed[:, token] += 3
+        assert (model(**{**arguments, "calendar": changed})[0].mean - before).abs().max() > 1e-3
+
+
 def test_a_state_is_where_its_model_is() -> None:
     """Every tensor of `init_state`, the running norm's included, lies on the device of the weights."""
     model = forecaster(highway=3).to("meta")

@@ -70,6 +70,19 @@ def test_the_running_norm_starts_from_the_training_statistics() -> None:
     torch.testing.assert_close(forecast.mean, torch.full((1, 1, 4, 2), 90 / (1 + 8 * fade)))
 
 
+def test_missing_values_do_not_move_the_running_mean() -> None:
+    """Values that are missing neither move nor age the mean that a head of zeros forecasts: as if they were deleted."""
+    model = forecaster(calendar=0)
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.zero_()
+    values = inputs(1, 10)["values"] + 3
+    gaps = values.clone()
+    gaps[:, [2, 5, 6]] = torch.nan
+    kept = values[:, [0, 1, 3, 4, 7, 8, 9]]
+    torch.testing.assert_close(model(gaps)[0].mean[:, -1], model(kept)[0].mean[:, -1])
+
+
 def test_half_life_is_the_look_back_unless_given() -> None:
     """`half_life=None` means the look-back."""
     values = inputs(1, 12)["values"]

@@ -32,6 +32,7 @@ def _head(table: SeriesSet, rows: int, sites: tuple[str, ...] = ()) -> SeriesSet
     )
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize("rows", [2, 40, 520])
 def test_running_equals_the_last_word_of_the_stream(
     rows: int, model: Forecaster, etth1: SeriesSet, rows_of: Rows

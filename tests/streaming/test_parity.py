@@ -40,9 +40,12 @@ def _difference(
 def test_the_test_part_streamed_equals_the_parallel_pass(
     any_model: Forecaster, prepared: PreparedData, etth1: SeriesSet, rows_of: Rows
 ) -> None:
-    """Every row of ETTh1's test part, after priming, gives the parallel forecast within 1e-4 training deviations."""
+    """Every row of ETTh1's test part, after priming, gives the parallel forecast within 1e-4 training deviations.
+
+    The baselines are held to it on a shorter stretch, to save time.
+    """
     (start, stop), *_ = prepared.rows("test")
-    first, stop = start - 100, start + 100 if any_model.config.encoder == "transformer" else stop
+    first, stop = start - 100, {"gru": start + 700, "transformer": start + 100}.get(any_model.config.encoder, stop)
     mean, quantiles = parallel_forecasts(any_model, prepared, first, stop)
     assert mean[100:].std() > 0.1, "forecasts that hardly vary would show nothing"
     stream = any_model.stream()

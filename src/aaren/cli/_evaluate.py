@@ -59,5 +59,6 @@ def _split_in_training(metadata: dict[str, Any]) -> tuple[float | int, ...]:
     """The parts that a model's record names; no checksum covers the record, so it may hold anything."""
     data = metadata.get("data")
     split = data.get("split") if isinstance(data, dict) else None
-    known = isinstance(split, list) and all(isinstance(part, int | float) for part in split)
-    return tuple(split) if known else (0.7, 0.1, 0.2)
+    if isinstance(split, list) and all(isinstance(part, int | float) for part in split):
+        return tuple(split)
+    return (0.7, 0.1, 0.2)

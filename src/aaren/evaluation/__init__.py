@@ -3,14 +3,7 @@
 from aaren.evaluation._baselines import baselines, season_length
 from aaren.evaluation._evaluate import evaluate, evaluate_streamed, evaluate_windows, parallel_forecasts
 from aaren.evaluation._metrics import ForecastErrors
-from aaren.evaluation._plots import (
-    AttentionAges,
-    CostCurves,
-    ForecastWeek,
-    HeadAttention,
-    StreamCheck,
-    require_matplotlib,
-)
+from aaren.evaluation._plots import require_matplotlib
 from aaren.evaluation._prepared import (
     PreparedData,
     WindowDataset,
@@ -19,7 +12,18 @@ from aaren.evaluation._prepared import (
     prepare,
     take_batch,
 )
-from aaren.evaluation._report import DemoResults, ModelResult, Source, error_rows, render_report, verdict
+from aaren.evaluation._report import render_report
+from aaren.evaluation._results import (
+    AttentionAges,
+    CostCurves,
+    DemoResults,
+    ForecastWeek,
+    HeadAttention,
+    ModelResult,
+    Source,
+    StreamCheck,
+)
+from aaren.evaluation._verdict import error_rows, verdict
 
 __all__ = [
     "AttentionAges",

@@ -11,12 +11,12 @@ import html
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aaren.errors import MissingDependencyError
+from aaren.evaluation._results import AttentionAges, CostCurves, ForecastWeek, StreamCheck
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,135 +57,6 @@ _STYLE: dict[str, Any] = {
     "axes.facecolor": "none",
     "savefig.facecolor": "none",
 }
-
-
-@dataclass(frozen=True)
-class ForecastWeek:
-    """One column over a few days, forecast anew after every `horizon` rows.
-
-    Args:
-        column: its name.
-        times: ISO times of the rows, one for each entry of the lists below.
-        truth: what came, in the column's units.
-        mean: the forecast from the last row before the block of `horizon` rows that a row is in.
-        lower: lowest quantile of that forecast.
-        upper: highest quantile.
-        levels: the levels of these two quantiles.
-        horizon: rows of a block.
-    """
-
-    column: str
-    times: list[str]
-    truth: list[float]
-    mean: list[float]
-    lower: list[float]
-    upper: list[float]
-    levels: list[float]
-    horizon: int
-
-
-@dataclass(frozen=True)
-class StreamCheck:
-    """One table through the model twice: a row at a time, and in parallel.
-
-    Args:
-        rows: rows that were streamed.
-        compared: forecasts compared, from every row of the test part.
-        largest_difference: over mean and quantiles of all of them, in training deviations.
-        limit: what it must not exceed.
-        state_bytes_first: bytes of the stream's state after the first row.
-        state_bytes_last: the same after the last row.
-        median_microseconds: from a row's arrival to its forecast, in the user's units.
-        column: the column of the lists below.
-        times: ISO times of the last rows.
-        ahead: how many rows ahead the forecasts of these rows were made.
-        streamed: those forecasts, streamed.
-        parallel: the same, in parallel.
-        block: test rows that one entry of `differences` stands for.
-        differences: largest difference in each block, in training deviations.
-    """
-
-    rows: int
-    compared: int
-    largest_difference: float
-    limit: float
-    state_bytes_first: int
-    state_bytes_last: int
-    median_microseconds: float
-    column: str
-    times: list[str]
-    ahead: int
-    streamed: list[float]
-    parallel: list[float]
-    block: int
-    differences: list[float]
-
-
-@dataclass(frozen=True)
-class CostCurves:
-    """Memory and cumulative time of two encoder stacks, fed one token at a time; the paper's Figure 5.
-
-    Args:
-        d_model: width.
-        nhead: heads.
-        num_layers: layers.
-        dim_feedforward: width of the feed-forward networks.
-        threads: torch's threads.
-        tokens: how many tokens had been fed, ascending from 0.
-        aaren_bytes: bytes of state in use after so many tokens.
-        transformer_bytes: the same, of the key-value caches.
-        aaren_seconds: time for all tokens so far.
-        transformer_seconds: the same.
-    """
-
-    d_model: int
-    nhead: int
-    num_layers: int
-    dim_feedforward: int
-    threads: int
-    tokens: list[int]
-    aaren_bytes: list[int]
-    transformer_bytes: list[int]
-    aaren_seconds: list[float]
-    transformer_seconds: list[float]
-
-
-@dataclass(frozen=True)
-class HeadAttention:
-    """How the weights of one head are spread over the past at one row.
-
-    Args:
-        layer: from 1.
-        head: from 1.
-        share: weight on the last rows, as many as the entry of `AttentionAges.ages` says.
-        median_age: the last so many rows hold half of the weight.
-        mean_age: the weighted mean of the ages, in rows.
-        half_life: rows after which the learned decay alone halves a weight; None without decay.
-    """
-
-    layer: int
-    head: int
-    share: list[float]
-    median_age: int
-    mean_age: float
-    half_life: float | None
-
-
-@dataclass(frozen=True)
-class AttentionAges:
-    """What every head of a trained Aaren attends to at one row.
-
-    Args:
-        rows: rows of the past, the current one included.
-        time: ISO time of the row.
-        ages: numbers of last rows, ascending.
-        heads: in the order of layers and heads.
-    """
-
-    rows: int
-    time: str
-    ages: list[int]
-    heads: list[HeadAttention]
 
 
 def require_matplotlib() -> None:
@@ -256,7 +127,7 @@ def _time_axis(axes: Axes) -> None:
     axes.grid(axis="x", visible=False)
 
 
-def _day(x: float, position: float | None = None) -> str:
+def _day(x: float, position: float | int | None = None) -> str:
     from matplotlib import dates
 
     date = dates.num2date(x)  # type: ignore[no-untyped-call]

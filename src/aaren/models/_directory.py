@@ -43,9 +43,10 @@ def write_directory(
     metadata: Mapping[str, Any],
     card: str,
 ) -> None:
-    """Write a model directory as a whole: into a temporary sibling, which then takes the name.
+    """Write a model directory: all files into a temporary folder inside it first, then each takes its name.
 
-    Other files of an existing directory (checkpoints, records) are kept.
+    Other files of an existing directory (checkpoints, records) are kept. After a kill between two files, `load`
+    refuses the directory, since the fingerprint in config.json, which comes last, does not match.
 
     Raises:
         ModelFileError: `directory` is a file, or its parent cannot be written.

@@ -133,22 +133,43 @@ def _recurrence(
 
 
 def _reversed_recurrence(
-    x: Float[Tensor, "rows tokens dim"], log_retention: Float[Tensor, "rows tokens"]
-) -> Float[Tensor, "rows tokens dim"]:
-    """All h_i = x_i + f_{i+1} h_{i+1}: the transpose of the forward's recurrence, by the same blocks."""
+    x: Float[Tensor, "rows tokens dim"],
+    y: Float[Tensor, "rows tokens"],
+    log_retention: Float[Tensor, "rows tokens"],
+    end_x: Float[Tensor, "rows dim"],
+    end_y: Float[Tensor, " rows"],
+) -> tuple[Float[Tensor, "rows tokens dim"], Float[Tensor, "rows tokens"]]:
+    """All h_i = x_i + f_{i+1} h_{i+1}, from `end` behind the last token (there f = 1), and the same for y.
+
+    It is the transpose of the forward's recurrence, by the same blocks.
+    """
     rows, tokens, dim = x.shape
     block = min(BLOCK, tokens)
     retention = _cut(log_retention, block)
-    matrix = _span_sums(retention.to(x.dtype)).exp_().tril_().mT
-    local = torch.bmm(matrix.flatten(0, 1), _cut(x, block).flatten(0, 1)).view(rows, matrix.shape[1], block, dim)
-    if local.shape[1] > 1:
-        # from token i of a block to the first token of the next one
-        to_next = _sums_after(retention[:, :-1]) + retention[:, 1:, :1]
-        between = torch.cat([torch.zeros_like(to_next[:, :1, 0]), to_next[..., 0]], 1)
-        starts = _reversed_recurrence(local[:, :, 0].to(retention.dtype), between)
-        reach = torch.exp(to_next).to(x.dtype)
-        local[:, :-1].addcmul_(reach[..., None], starts[:, 1:, None].to(x.dtype))
-    return local.flatten(1, 2)[:, :tokens]
+    matrix = _span_sums(retention.to(x.dtype)).exp_().tril_()
+    blocks = matrix.shape[1]
+    h_x = torch.bmm(matrix.mT.flatten(0, 1), _cut(x, block).flatten(0, 1)).view(rows, blocks, block, dim)
+    h_y = matrix.mul_(_cut(y, block)[..., None]).sum(-2)
+    # from token i of a block to the first token of the next one, or to the end
+    next_first = torch.cat([retention[:, 1:, 0], torch.zeros_like(retention[:, :1, 0])], 1)
+    to_next = _sums_after(retention) + next_first[..., None]
+    coming_x, coming_y = end_x[:, None], end_y[:, None]
+    if blocks > 1:
+        between = torch.cat([torch.zeros_like(to_next[:, :1, 0]), to_next[:, :-1, 0]], 1)
+        reach_end = torch.exp(to_next[:, -1, 0])
+        starts_x, starts_y = _reversed_recurrence(
+            h_x[:, :, 0].to(end_x.dtype),
+            h_y[:, :, 0].to(end_y.dtype),
+            between,
+            reach_end[:, None] * end_x,
+            reach_end * end_y,
+        )
+        coming_x = torch.cat([starts_x[:, 1:], coming_x], 1)
+        coming_y = torch.cat([starts_y[:, 1:], coming_y], 1)
+    reach = torch.exp(to_next).to(x.dtype)
+    h_x.addcmul_(reach[..., None], coming_x.to(x.dtype)[:, :, None])
+    h_y.addcmul_(reach, coming_y.to(x.dtype)[..., None])
+    return h_x.flatten(1, 2)[:, :tokens], h_y.flatten(1, 2)[:, :tokens]
 
 
 def _start(state: AttentionState | None, rows: int, dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -249,17 +270,12 @@ def backward(
     log_retention = _log_retention(lse, decay, start_lse)
     gain = torch.exp(_minus(scores.to(kept).reshape(rows, tokens), lse)).to(work)
 
-    # r is the last column of the same recurrence as acc
-    x = torch.empty(rows, tokens, dim + 1, dtype=work, device=o.device)
-    grad_o, grad_r = x[..., :dim], x[..., dim]
-    grad_o.copy_(grad_outputs.reshape(rows, tokens, dim))
-    grad_o[:, -1] += grad_mean.reshape(rows, dim).to(work)
-    torch.linalg.vecdot(o, grad_o, out=grad_r)
-    grad_r[:, -1] -= grad_lse.reshape(rows).to(work)
-
-    acc, r = _reversed_recurrence(x, log_retention).split([dim, 1], -1)
-    r = r.squeeze(-1)
-    grad_scores = gain * (torch.linalg.vecdot(v, acc) - r)
+    # the final state is a term behind the last token; its r is o · d(mean) - d(lse) = -d(u) u
+    end_r = -(grad_normalizer * final.normalizer).to(kept).reshape(rows)
+    grad_o = grad_outputs.to(work).reshape(rows, tokens, dim)
+    product = o * grad_o  # one buffer for three products: fresh memory of this size costs more than the products
+    acc, r = _reversed_recurrence(grad_o, product.sum(-1), log_retention, grad_mean.to(kept).reshape(rows, dim), end_r)
+    grad_scores = gain * (torch.mul(v, acc, out=product).sum(-1) - r)
     grad_decay, grad_state = None, None
     if log_decay is not None:
         before = torch.cat([start_mean.to(work)[:, None], o[:, :-1]], 1)
@@ -273,7 +289,7 @@ def backward(
         grad_state = _to_state(state, grad_mean.reshape(*batch, dim), grad_lse.reshape(batch))
     return Gradients(
         grad_scores.to(scores.dtype).reshape(scores.shape),
-        (acc * gain[..., None]).to(values.dtype).reshape(values.shape),
+        torch.mul(acc, gain[..., None], out=product).to(values.dtype).reshape(values.shape),
         grad_decay,
         grad_state,
     )

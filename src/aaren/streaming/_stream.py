@@ -125,14 +125,14 @@ class Stream:
         """
         number = self._rows + 1
         try:
-            parsed, missing_before = self._checked(row, number)
+            parsed, missing_before, series = self._checked(row, number)
         except DataError:
             if self.on_bad_row != "skip":
                 raise
             self.skip()
             return None
         forecast, state = self._advance(parsed, missing_before)
-        self._state, self._time = state, parsed.time
+        self._state, self._time, self._series = state, parsed.time, series
         self._rows = self._last_taken = number
         return make_prediction(self.model.config, self._preprocessing, number, parsed.time, forecast)
 
@@ -165,8 +165,10 @@ class Stream:
         }
         write_snapshot(Path(path), self._tensors(), header)
 
-    def _checked(self, row: Mapping[str, Any] | Sequence[Any] | NDArray[Any], number: int) -> tuple[Row, int]:
-        """The row, parsed, with the number of rows that are missing before it."""
+    def _checked(
+        self, row: Mapping[str, Any] | Sequence[Any] | NDArray[Any], number: int
+    ) -> tuple[Row, int, str | None]:
+        """The row, parsed, with the number of rows that are missing before it and the name of its series."""
         schema = self._preprocessing.schema
         parsed = parse_row(schema, row, row=number, source="stream")
         with np.errstate(over="ignore"):
@@ -181,24 +183,22 @@ class Stream:
                 line=number,
                 column=schema.inputs[index],
             )
-        missing_before = self._missing_before(parsed.time, number)
-        self._check_series(row, number)
-        return parsed, missing_before
+        series = self._series_of(row, number)  # before the time, which is in order only within a series
+        return parsed, self._missing_before(parsed.time, number), series
 
-    def _check_series(self, row: Any, number: int) -> None:
+    def _series_of(self, row: Any, number: int) -> str | None:
         column = self._preprocessing.schema.series_id
         if column is None or not isinstance(row, Mapping) or column not in row:
-            return
+            return self._series
         name = "" if row[column] is None else str(row[column]).strip()
         place: dict[str, Any] = {"source": "stream", "line": number, "column": column}
         if not name:
             raise DataError("expected the name of a series, received a missing cell", **place)
-        if self._series is None:
-            self._series = name
-        elif name != self._series:
+        if self._series is not None and name != self._series:
             raise DataError(
                 f"expected rows of series {self._series!r}, received {name!r}; use one stream for each series", **place
             )
+        return name
 
     def _missing_before(self, time: np.datetime64 | None, number: int) -> int:
         interval = self._preprocessing.interval

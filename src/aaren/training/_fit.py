@@ -17,7 +17,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from aaren.errors import ModelFileError
+from aaren.errors import ModelFileError, TrainingError
 from aaren.evaluation import PreparedData, WindowDataset, model_inputs, take_batch
 from aaren.models import Forecaster, check_tensors, future_of
 from aaren.training._checkpoint import SafetensorsCheckpointIO
@@ -193,6 +193,7 @@ def fit(
     Raises:
         ModelFileError: the checkpoint to resume from is damaged or of another run, or the directory cannot be written.
         DataError: a part has no window.
+        TrainingError: the loss is not finite.
     """
     config = model.config
     stride = options.stride_for(model)
@@ -238,14 +239,16 @@ def fit(
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise
-    assert checkpoint.best_model_score is not None, "every fit ends with at least one validation"
+    score = checkpoint.best_model_score
+    if score is None or not bool(torch.isfinite(score)):
+        raise TrainingError("the validation loss is not finite: training diverged; lower the learning rate or the clip")
     best = SafetensorsCheckpointIO().load_checkpoint(checkpoint.best_model_path)
     task.load_state_dict(best["state_dict"])
     model.to("cpu").eval()
     return {
         "epochs": len(task.history),
         "best_epoch": int(best["epoch"]),
-        "validation_loss": float(checkpoint.best_model_score),
+        "validation_loss": float(score),
         "windows": len(train),
         "history": task.history,
     }

@@ -1,0 +1,76 @@
+"""Inside the fit loop: the order of windows, and the truth that each forecast is held against."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training_cases import MODEL, options, table
+
+from aaren.evaluation import WindowDataset, model_inputs, prepare
+from aaren.models import Forecaster
+from aaren.training import fit
+from aaren.training._fit import _Shuffled, _Task
+
+LOOK_BACK, HORIZON = MODEL["look_back"], MODEL["horizon"]
+
+
+def orders(seed: int, epochs: int = 3) -> list[list[int]]:
+    """Orders of 20 windows in the first epochs."""
+    sampler = _Shuffled(20, seed)
+    found = []
+    for epoch in range(epochs):
+        sampler.set_epoch(epoch)
+        found.append(list(sampler))
+    return found
+
+
+def test_every_epoch_has_an_order_of_its_own() -> None:
+    """Every epoch takes each window once, in an order that the seed and the epoch decide and nothing else."""
+    state = torch.get_rng_state()
+    first = orders(0)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert orders(0) == first
+    assert [sorted(order) for order in [*first, *orders(1)]] == [list(range(20))] * 6
+    assert len({tuple(order) for order in [*first, *orders(1)]}) == 6
+    assert len(_Shuffled(20, 0)) == 20
+
+
+def test_training_takes_each_window_once_in_every_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The steps of an epoch see every training window once, the last smaller batch included, and orders differ."""
+    data = prepare(table(), (0.7, 0.1, 0.2))
+    model = Forecaster(inputs=1, targets=1, calendar=data.calendar.shape[1], **MODEL)
+    seen: dict[int, list[float]] = {}
+    step = _Task.training_step
+
+    def watched(self: _Task, batch: dict[str, torch.Tensor], index: int) -> torch.Tensor:
+        seen.setdefault(self.current_epoch, []).extend(batch["values"][:, 0, 0].tolist())
+        return step(self, batch, index)
+
+    monkeypatch.setattr(_Task, "training_step", watched)
+    fit(model, data, options(epochs=2), tmp_path, progress=False)
+    expected = data.values[data.windows("train", LOOK_BACK, HORIZON, 2), 0].tolist()
+    assert sorted(seen[0]) == sorted(seen[1]) == sorted(expected)
+    assert seen[0] != seen[1]
+
+
+@pytest.mark.parametrize("normalization", ["running", "window"])
+@pytest.mark.parametrize("part", ["train", "validation"])
+def test_the_loss_is_against_the_rows_that_follow(normalization: Any, part: Any) -> None:
+    """Each forecast is held against the rows after its token, and against those of the part alone."""
+    data = prepare(table(), (0.7, 0.1, 0.2))
+    fields = {**MODEL, "normalization": normalization, "quantiles": (0.2, 0.8)}
+    model = Forecaster(inputs=1, targets=1, calendar=data.calendar.shape[1], **fields).eval()
+    dataset = WindowDataset(data, part, LOOK_BACK, HORIZON)
+    batch = dataset.__getitems__([0, 3])
+    forecast, _ = model(**model_inputs(batch))
+    truth = torch.from_numpy(data.targets_inside(part))
+    tokens = range(LOOK_BACK) if normalization == "running" else [LOOK_BACK - 1]
+    starts = dataset.starts[[0, 3]].tolist()
+    future = torch.stack(
+        [torch.stack([truth[start + k + 1 : start + k + 1 + HORIZON] for k in tokens]) for start in starts]
+    )
+    assert future.isnan().any() == (part == "validation" and normalization == "running")
+    torch.testing.assert_close(_Task(model, options())._loss(batch), model.loss(forecast, future))
