@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from training_cases import MODEL, options, table
+from training_cases import MODEL, options, table, train
 
+from aaren.errors import TrainingError
 from aaren.evaluation import WindowDataset, model_inputs, prepare
 from aaren.models import Forecaster
 from aaren.training import fit
@@ -74,3 +75,10 @@ def test_the_loss_is_against_the_rows_that_follow(normalization: Any, part: Any)
     )
     assert future.isnan().any() == (part == "validation" and normalization == "running")
     torch.testing.assert_close(_Task(model, options())._loss(batch), model.loss(forecast, future))
+
+
+def test_a_run_that_diverges_is_an_error(tmp_path: Path) -> None:
+    """A loss that is not finite ends in an error that says so, and no model is saved."""
+    with pytest.raises(TrainingError, match="not finite"):
+        train(tmp_path, learning_rate=1e30, clip=0.0)
+    assert not (tmp_path / "config.json").exists()

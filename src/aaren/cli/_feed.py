@@ -30,7 +30,6 @@ class Interruption:
         def note(number: int, frame: FrameType | None) -> None:
             self.signal = number
             if self._waiting:
-                self._waiting = False  # a second signal must not break the work that the first one started
                 raise InterruptedError
 
         before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -49,7 +48,7 @@ class Interruption:
                 raise InterruptedError
             yield
         finally:
-            self._waiting = False
+            self._waiting = False  # a second signal must not break the work that the first one started
 
 
 def lines(file: BinaryIO, interruption: Interruption) -> Iterator[str]:
