@@ -14,9 +14,7 @@ def real_data() -> Path:
     """Folder of real files; a test that needs it fails without it, because a skipped check is no check."""
     folder = os.environ.get("AAREN_DATA")
     if not folder or not Path(folder).is_dir():
-        pytest.fail(
-            "set AAREN_DATA to the folder with the real data sets (it has forecasting/ and streaming/)"
-        )
+        pytest.fail("set AAREN_DATA to the folder with the real data sets (it has forecasting/ and streaming/)")
     return Path(folder)
 
 

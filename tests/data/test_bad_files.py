@@ -51,9 +51,7 @@ def test_bad_tables(write, text, line, column, message):
 def test_missing_columns_are_explained(write):
     """The message lists the columns and the likely one, also for time and id."""
     path = write("Date,Load,Temperature\n2020-01-01,1,2\n2020-01-02,1,2\n")
-    with pytest.raises(
-        DataError, match=r"column 'load': .*'Date', 'Load', 'Temperature'; did you mean 'Load'"
-    ):
+    with pytest.raises(DataError, match=r"column 'load': .*'Date', 'Load', 'Temperature'; did you mean 'Load'"):
         read_series(path, targets="load")
     with pytest.raises(DataError, match="did you mean 'Temperature'"):
         read_series(path, targets="Load", covariates=["Temprature"])

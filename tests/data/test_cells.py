@@ -36,9 +36,7 @@ def test_marks_of_absence(mark):
     assert math.isnan(number_of(mark))
 
 
-@pytest.mark.parametrize(
-    "number", [3, 3.0, np.float32(3), np.int8(3), np.uint64(3), Decimal(3), Fraction(3), "3"]
-)
+@pytest.mark.parametrize("number", [3, 3.0, np.float32(3), np.int8(3), np.uint64(3), Decimal(3), Fraction(3), "3"])
 def test_kinds_of_numbers(number):
     """A number is read whatever its type."""
     assert number_of(number) == 3.0

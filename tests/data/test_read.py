@@ -34,9 +34,7 @@ def test_etth1(real_data):
 def test_weather(real_data):
     """Weather has one doubled time stamp, named with its line; without time, it is read whole."""
     path = real_data / "forecasting/Weather/weather.csv.gz"
-    with pytest.raises(
-        DataError, match=r"duplicate time stamp 2020-05-12T06:00:00.*first on line 19045"
-    ) as caught:
+    with pytest.raises(DataError, match=r"duplicate time stamp 2020-05-12T06:00:00.*first on line 19045") as caught:
         read_series(path, targets="OT")
     assert (caught.value.line, caught.value.column) == (19046, "date")
     read = read_series(path, targets="all", time=None)
@@ -69,9 +67,7 @@ def test_beijing(real_data):
 
 def test_monthly_rows_are_irregular(real_data):
     """Months differ in length: they read as irregular, without an error."""
-    read = read_series(
-        real_data / "streaming/sunspots/monthly-sunspots.csv", targets="Sunspots", time="Month"
-    )
+    read = read_series(real_data / "streaming/sunspots/monthly-sunspots.csv", targets="Sunspots", time="Month")
     assert read.sampling.kind == "irregular"
     assert len(read.series[0].values) == 2820
 
@@ -94,9 +90,7 @@ def test_interleaved_series(write):
     assert [series.name for series in read.series] == ["b", "a"]
     np.testing.assert_array_equal(read.series[1].values, [[2], [np.nan]])
     with pytest.raises(DataError, match=r"line 4, column 'date': unsorted.*on line 2") as caught:
-        read_series(
-            write("id,date,y\nb,2020-01-02,1\na,2020-01-01,2\nb,2020-01-01,3\n"), targets="y", series_id="id"
-        )
+        read_series(write("id,date,y\nb,2020-01-02,1\na,2020-01-01,2\nb,2020-01-01,3\n"), targets="y", series_id="id")
     assert caught.value.line == 4
 
 
@@ -182,8 +176,7 @@ def test_files_of_every_kind(write, tmp_path):
     pl.DataFrame({"date": ["2020-01-01", "2020-01-02"], "y": [1, 2]}).write_parquet(parquet)
     packed = write(gzip.compress(text.encode()), "T.CSV.GZ")
     reads = [
-        read_series(path, targets="y")
-        for path in (write(text, "t.csv"), packed, str(write(text, "t.txt")), parquet)
+        read_series(path, targets="y") for path in (write(text, "t.csv"), packed, str(write(text, "t.txt")), parquet)
     ]
     for read in reads:
         np.testing.assert_array_equal(read.series[0].values, [[1], [2]])

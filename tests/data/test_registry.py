@@ -116,9 +116,7 @@ def test_unknown_names():
 def test_missing_packages_are_named(monkeypatch):
     """Without polars, the message names the extra to install."""
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(
-        MissingDependencyError, match=r"reading CSV files needs the package 'polars'.*aaren\[data\]"
-    ):
+    with pytest.raises(MissingDependencyError, match=r"reading CSV files needs the package 'polars'.*aaren\[data\]"):
         read_series(find("ETTh1"), targets="OT")
     assert optional("json", "x").loads("1") == 1
 

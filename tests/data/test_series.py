@@ -67,9 +67,7 @@ def test_gaps_become_rows_of_nan():
     np.testing.assert_array_equal(kept[0].values[:, 0], [0, 1, 2, np.nan, np.nan, 3])
     np.testing.assert_array_equal(kept[1].values[:, 0], [0, 1, np.nan, 2])
     assert (np.diff(kept[0].times) == np.timedelta64(5, "m")).all()
-    assert sampling.describe() == (
-        "one row every 5 minutes, 2 gap(s), 3 missing row(s), the largest step 15 minutes"
-    )
+    assert sampling.describe() == ("one row every 5 minutes, 2 gap(s), 3 missing row(s), the largest step 15 minutes")
 
 
 def test_irregular_rows_stay():
@@ -117,9 +115,7 @@ def test_a_set_describes_itself():
     values = np.zeros((3, 21))
     values[1, 0] = np.nan
     times = series(0, 1, 2).times
-    made = SeriesSet(
-        Schema(("OT",), names, ("date",)), (Series("s", times, values),), Sampling("none"), "x.csv", None
-    )
+    made = SeriesSet(Schema(("OT",), names, ("date",)), (Series("s", times, values),), Sampling("none"), "x.csv", None)
     text = made.describe()
     assert "x.csv: 1 series, 3 rows, 21 inputs" in text
     assert "missing values: OT 1" in text

@@ -158,15 +158,11 @@ def test_parts_make_the_time(stamp, count):
     full = [*parts[:count], *[1, 1, 1, 0, 0, 0][count:]]
     expected = np.datetime64(dt.datetime(*full), "us")
     assert parse_parts([str(part) for part in parts[:count]], PARTS[:count]) == expected
-    columns = [np.array([2000.0, part]) for part in parts[:1]] + [
-        np.array([1.0, part]) for part in parts[1:count]
-    ]
+    columns = [np.array([2000.0, part]) for part in parts[:1]] + [np.array([1.0, part]) for part in parts[1:count]]
     assert times_of_parts(columns, PARTS[:count])[1] == expected
 
 
-@pytest.mark.parametrize(
-    "parts", [(2015, 2, 29), (2015.5, 1, 1), (np.nan, 1, 1), (1e300, 1, 1), (2015, 1, np.inf)]
-)
+@pytest.mark.parametrize("parts", [(2015, 2, 29), (2015.5, 1, 1), (np.nan, 1, 1), (1e300, 1, 1), (2015, 1, np.inf)])
 def test_parts_that_make_no_date(parts):
     """Parts that make no date are refused and quoted."""
     with pytest.raises(CellError, match=r"whole numbers that make a date.*year="):
