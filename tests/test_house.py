@@ -92,3 +92,11 @@ def test_readme_commands_exist():
 
     for verb in set(re.findall(r"(?:\$ |bin/)aaren ([a-z]+)", text)):
         assert verb in app, verb
+
+
+def test_results_are_made_from_records():
+    """The page of results is what its records give: no figure in it was typed."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "recipes" / "tables.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout

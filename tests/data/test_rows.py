@@ -118,6 +118,8 @@ def test_a_row_has_many_forms():
         (PLAIN, {"OT": 1, "load": "abc"}, "load", "received 'abc'.*None"),
         (PLAIN, {"OT": True, "load": 1}, "OT", "received True"),
         (PLAIN, [1, [2]], "load", "expected a number"),
+        (PLAIN, 5, None, "flat row of 2 values .'OT', 'load'., received something else"),
+        (PLAIN, None, None, "flat row of 2 values .'OT', 'load'., received something else"),
         (PLAIN, [1], None, "flat row of 2 values .'OT', 'load'., received 1 values"),
         (PLAIN, "12", None, "received something else"),
         (PLAIN, np.ones((1, 2)), None, "received something else"),

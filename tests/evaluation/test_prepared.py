@@ -181,3 +181,23 @@ def test_windows_that_do_not_fit_are_refused(lengths: Any) -> None:
     prepared = prepare(table([values(120)]), SPLIT)
     with pytest.raises(DataError, match=f"room for look-back {lengths[0]} and horizon {lengths[1]}"):
         WindowDataset(prepared, "train", *lengths)
+
+
+def test_rows_of_another_kind_of_sampling_are_refused() -> None:
+    """A model of equal intervals takes no irregular rows, nor the other way round: streams would differ from files."""
+    data = table([values(120)])
+    regular = prepare(data, SPLIT).preprocessing
+    irregular = dataclasses.replace(data, sampling=dataclasses.replace(data.sampling, kind="irregular"))
+    check_compatible(data, regular)
+    with pytest.raises(DataError, match=r"expected rows at equal intervals .* received irregular rows"):
+        check_compatible(irregular, regular)
+    with pytest.raises(DataError, match="expected irregular rows as in training, received rows at equal intervals"):
+        check_compatible(data, dataclasses.replace(regular, irregular=True))
+
+
+def test_values_beyond_float32_are_not_taken_for_missing() -> None:
+    """A number that float32 cannot hold is an error with row and column, not one value less in the error."""
+    data = table([values(120)])
+    data.series[0].values[100, 0] = 1e300
+    with pytest.raises(DataError, match=r"float32 can hold .* received 1e\+300 in row 100"):
+        prepare(data, SPLIT)

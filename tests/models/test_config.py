@@ -40,6 +40,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         for value in (0, -3)
     ],
     *[({"d_model": value}, rf"d_model: expected a whole number .*, received {value!r}") for value in (8.0, True, "8")],
+    ({"positions": "learned"}, "positions: expected None or 'sinusoidal' with normalization='running'"),
     ({"calendar": -1}, "calendar: expected a whole number of at least 0, received -1"),
     ({"highway": -1}, "highway: expected a whole number of at least 0, received -1"),
     ({"targets": 4}, "targets: expected at most inputs = 3, received 4"),

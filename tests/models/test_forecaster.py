@@ -132,7 +132,7 @@ def test_elapsed_time_counts_where_decay_is_of_time() -> None:
 @pytest.mark.parametrize("encoder", ["transformer", "gru"])
 def test_models_differ_in_the_encoder_alone(encoder: str) -> None:
     """Configurations that differ in `encoder` build models that differ in the encoder's parameters alone."""
-    extras = {"positions": "learned", "highway": 5, "quantiles": (0.5,)}
+    extras = {"positions": "learned", "normalization": "window", "highway": 5, "quantiles": (0.5,)}
 
     def outside(model: Forecaster) -> dict[str, torch.Size]:
         return {key: x.shape for key, x in model.state_dict().items() if not key.startswith("encoder.")}
@@ -187,11 +187,11 @@ def test_wrong_calls_are_refused() -> None:
 
 
 def test_learned_positions_end_with_the_look_back() -> None:
-    """A stream that is longer than learned positions is refused, not wrapped around."""
-    model = forecaster(**PLAIN, positions="learned")
-    _, state = model(torch.zeros(1, SMALL["look_back"], 3))
+    """A window that is longer than learned positions is refused, not wrapped around."""
+    model = forecaster(**PLAIN, positions="learned", normalization="window")
+    model(torch.zeros(1, SMALL["look_back"], 3))
     with pytest.raises(ValueError, match="positions: expected less than 12, received 12"):
-        model(torch.zeros(1, 1, 3), state=state)
+        model(torch.zeros(1, SMALL["look_back"] + 1, 3))
 
 
 def test_quantiles_never_cross() -> None:

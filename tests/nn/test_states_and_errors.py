@@ -162,3 +162,13 @@ def test_a_refused_call_leaves_the_cache_as_it_was() -> None:
             encoder(torch.randn(1, 1, 8), state)
         _, after = encoder(torch.randn(2, 1, 8), state)
     assert after[0].keys.data_ptr() == state[0].keys.data_ptr()
+
+
+@pytest.mark.parametrize("layer", [AarenEncoderLayer, TransformerEncoderLayer])
+def test_batch_first_is_taken_and_must_be_true(layer: type[torch.nn.Module]) -> None:
+    """A call written for torch's layer with batch_first=True works; the other layout is refused, not misread."""
+    layer(8, 2, 16, batch_first=True)
+    with pytest.raises(ValueError, match="batch_first: expected True, received False"):
+        layer(8, 2, 16, batch_first=False)
+    with pytest.raises(TypeError):
+        layer(8, 2, 16, 0.1, "relu", 1e-5, True)

@@ -128,3 +128,20 @@ def test_vmap_shares_what_is_not_mapped() -> None:
     outputs = torch.func.vmap(lambda s: prefix_attention(s, values)[0])(case.scores)
     expected = torch.stack([prefix_attention(s, values, backend="definition")[0] for s in case.scores])
     torch.testing.assert_close(outputs, expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")  # in torch, at its first jvp
+@pytest.mark.parametrize("log_decay", [False, True])
+def test_forward_mode_is_refused(log_decay: bool) -> None:
+    """A kernel, which has no forward-mode derivative, says so instead of giving 0; the references have one."""
+    scores, values, tangent = torch.zeros(5), torch.arange(10.0).view(5, 2), torch.arange(5.0)
+    decay = torch.full_like(scores, -0.1) if log_decay else None
+
+    def outputs(x: torch.Tensor, backend: str) -> torch.Tensor:
+        return prefix_attention(x, values, log_decay=decay, backend=backend)[0]
+
+    with pytest.raises(RuntimeError, match=r"forward-mode.*backend='definition'"):
+        torch.func.jvp(lambda x: outputs(x, "blocks"), (scores,), (tangent,))
+    for backend in ("definition", "scan", "recurrence"):
+        _, derivative = torch.func.jvp(lambda x, name=backend: outputs(x, name), (scores,), (tangent,))
+        assert derivative.abs().max() > 0.1

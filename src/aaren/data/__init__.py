@@ -1,6 +1,6 @@
 """Tables, streams and public data sets: reading, checking, splitting and scaling them.
 
-This floor knows numpy and the standard library; polars and narwhals are imported when a file or a frame is
+This package knows numpy and the standard library; polars and narwhals are imported when a file or a frame is
 read. It does not know tensors, models or training.
 """
 

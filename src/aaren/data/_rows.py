@@ -133,7 +133,11 @@ def _by_name(
                     column=name,
                 )
         return data
-    flat = not isinstance(data, str | bytes) and (not isinstance(data, np.ndarray) or data.ndim == 1)
+    flat = (
+        isinstance(data, Sequence | np.ndarray)
+        and not isinstance(data, str | bytes)
+        and (not isinstance(data, np.ndarray) or data.ndim == 1)
+    )
     if not flat or len(data) != len(names):
         received = f"{len(data)} values" if flat else "something else"
         raise DataError(

@@ -83,6 +83,7 @@ def prepare(data: SeriesSet, split: Sequence[float | int], preprocessing: Prepro
     else:
         check_compatible(data, preprocessing)
     offsets = np.cumsum([0] + [len(one.values) for one in data.series])
+    _check_magnitude(data, preprocessing.scaler)
     prepared = PreparedData(
         preprocessing,
         splits,
@@ -102,6 +103,21 @@ def prepare(data: SeriesSet, split: Sequence[float | int], preprocessing: Prepro
     return prepared
 
 
+def _check_magnitude(data: SeriesSet, scaler: Scaler) -> None:
+    """Refuse values that float32 cannot hold, rather than have them taken for missing ones."""
+    for one in data.series:
+        scaled = np.abs(scaler.transform(one.values))
+        beyond = scaled > np.finfo(np.float32).max
+        if beyond.any():
+            row, column = (int(index) for index in np.argwhere(beyond)[0])
+            raise DataError(
+                f"expected a number that float32 can hold in training deviations, received {one.values[row, column]:g} "
+                f"in row {row} (counted from 0) of series {one.name!r}; mark it as missing",
+                source=data.source,
+                column=data.schema.inputs[column],
+            )
+
+
 def check_compatible(data: SeriesSet, preprocessing: Preprocessing) -> None:
     """Refuse a table whose columns or interval are not those of the training data.
 
@@ -115,7 +131,14 @@ def check_compatible(data: SeriesSet, preprocessing: Preprocessing) -> None:
             f"{columns[0]} and {columns[1]}; read the table with the columns of the model",
             source=data.source,
         )
-    interval = data.sampling.interval
+    interval, irregular = data.sampling.interval, data.sampling.kind == "irregular"
+    if irregular != preprocessing.irregular:
+        kinds = ("rows at equal intervals (or with gaps)", "irregular rows")
+        raise DataError(
+            f"expected {kinds[preprocessing.irregular]} as in training, received {kinds[irregular]}; "
+            "resample the table or train on it",
+            source=data.source,
+        )
     if interval != preprocessing.interval:
         raise DataError(
             f"expected rows every {_seconds(preprocessing.interval)} as in training, received {_seconds(interval)}; "

@@ -83,6 +83,11 @@ class ForecasterConfig:
             raise ValueError(f"decay: expected None for encoder {self.encoder!r}, received {self.decay!r}")
         _choice("positions", self.positions, (None, "sinusoidal", "learned"))
         _choice("normalization", self.normalization, ("running", "window"))
+        if self.positions == "learned" and self.normalization == "running":
+            raise ValueError(
+                "positions: expected None or 'sinusoidal' with normalization='running', whose streams outlive any "
+                "table of positions; received 'learned'"
+            )
         if self.half_life is not None and not self.half_life > 0:
             raise ValueError(f"half_life: expected a positive number of tokens, received {self.half_life}")
         levels = tuple(self.quantiles)

@@ -213,7 +213,7 @@ class Forecaster(nn.Module):
 
     def stream(self, state_file: str | Path | None = None, **options: Any) -> Any:
         """A live stream of this model, `aaren.Stream(self, state_file, ...)`."""
-        from aaren.streaming import Stream  # the floor above, met only here, because users expect the verb here
+        from aaren.streaming import Stream  # upwards, only here: users expect the verb on the model
 
         return Stream(self, state_file, **options)
 

@@ -20,6 +20,12 @@ Activation = str | Callable[[Tensor], Tensor]
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
 
+def _require_batch_first(batch_first: bool) -> None:
+    """Refuse the layout (tokens, batch, d_model)."""
+    if not batch_first:
+        raise ValueError("batch_first: expected True, received False; the layout is always (batch, tokens, d_model)")
+
+
 class _EncoderLayer(nn.Module, Generic[State]):
     """Attention and feed-forward, each with residual, dropout and layer norm, as `torch.nn.TransformerEncoderLayer`.
 
@@ -110,6 +116,7 @@ class AarenEncoderLayer(_EncoderLayer[AttentionState]):
         dropout: probability after attention, inside and after the feed-forward network.
         activation: "relu", "gelu" or a function.
         layer_norm_eps: added to the variance in layer norms.
+        batch_first: always True; taken so that a call of `torch.nn.TransformerEncoderLayer` need not change.
         norm_first: layer norm before attention and feed-forward rather than after.
         bias: whether linear layers and layer norms have biases.
         decay: None (the paper), "learned" or "time"; see `Aaren`.
@@ -137,14 +144,16 @@ class AarenEncoderLayer(_EncoderLayer[AttentionState]):
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
         activation: Activation = "relu",
+        *,
         layer_norm_eps: float = 1e-5,
+        batch_first: bool = True,
         norm_first: bool = False,
         bias: bool = True,
-        *,
         decay: Decay = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        _require_batch_first(batch_first)
         factory = {"device": device, "dtype": dtype}
         super().__init__(
             Aaren(d_model, nhead, bias, decay=decay, device=device, dtype=dtype),
@@ -183,13 +192,15 @@ class TransformerEncoderLayer(_EncoderLayer[KVCache]):
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
         activation: Activation = "relu",
+        *,
         layer_norm_eps: float = 1e-5,
+        batch_first: bool = True,
         norm_first: bool = False,
         bias: bool = True,
-        *,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
+        _require_batch_first(batch_first)
         factory = {"device": device, "dtype": dtype}
         super().__init__(
             CausalSelfAttention(d_model, nhead, bias, device=device, dtype=dtype),

@@ -5,12 +5,22 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from aaren.ops import _library as _library  # defines torch.ops.aaren
 from aaren.ops._checks import check_inputs, check_numbers
 from aaren.ops._reference import step
 from aaren.ops._registry import choose_backend
 from aaren.ops._state import AttentionState
+
+
+def _refuse_forward_mode(*tensors: Tensor | None) -> None:
+    """A kernel has a backward alone; forward-mode differentiation would find the derivative 0 without a word."""
+    if any(x is not None and forward_ad.unpack_dual(x).tangent is not None for x in tensors):
+        raise RuntimeError(
+            "prefix_attention: expected reverse-mode differentiation, received forward-mode tangents (jvp), which "
+            "kernels do not have; use backend='definition', 'recurrence' or 'scan'"
+        )
 
 
 def prefix_attention(
@@ -79,6 +89,7 @@ def prefix_attention(
     chosen = choose_backend(backend, scores.device)
     if chosen.backward is None:
         return chosen.forward(scores, values, log_decay, state)  # type: ignore[return-value]
+    _refuse_forward_mode(scores, values, log_decay)
     parts = (None, None, None) if state is None else (state.max_score, state.normalizer, state.weighted_sum)
     outputs, _, max_score, normalizer, weighted_sum = torch.ops.aaren.prefix_attention(
         scores, values, log_decay, *parts, chosen.name

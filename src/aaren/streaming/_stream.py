@@ -67,7 +67,6 @@ class Stream:
         self.model = model.eval()
         self.on_bad_row, self.max_gap = on_bad_row, max_gap
         self._preprocessing: Preprocessing = model.preprocessing
-        self._fingerprint = model.fingerprint()
         self._state = model.init_state(1)
         self._rows = 0
         self._skipped = 0
@@ -156,7 +155,7 @@ class Stream:
             ModelFileError: the file cannot be written.
         """
         header = {
-            "fingerprint": self._fingerprint,
+            "fingerprint": self.model.fingerprint(),
             "rows": self._rows,
             "skipped": self._skipped,
             "last_taken": self._last_taken,
@@ -255,7 +254,7 @@ class Stream:
         return {f"state.{index}": leaf for index, leaf in enumerate(leaves)}
 
     def _restore(self, path: Path) -> None:
-        tensors, header = read_snapshot(path, self._fingerprint)
+        tensors, header = read_snapshot(path, self.model.fingerprint())
         template, structure = pytree.tree_flatten(self._state)
         expected = {}
         for index, leaf in enumerate(template):
