@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-AAREN_DATA ?= ../shared/data
+AAREN_DATA ?= $(abspath ../shared/data)
 export AAREN_DATA
 
 .PHONY: demo test bench lint docs lock clean help

@@ -4,13 +4,20 @@
     from aaren.nn import AarenEncoder, AarenEncoderLayer          # drop-in modules
     model = aaren.load("model/"); stream = model.stream()         # a forecast after every row
 
+Names are imported when they are first used, so that reading tables needs no torch.
+
 Source: "Attention as an RNN", arXiv 2405.13956.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from aaren._version import __version__
-from aaren.models import Forecaster, ForecasterConfig, load
-from aaren.ops import AttentionState, prefix_attention
-from aaren.streaming import Stream
+
+if TYPE_CHECKING:
+    from aaren.models import Forecaster, ForecasterConfig, load
+    from aaren.ops import AttentionState, prefix_attention
+    from aaren.streaming import Stream
 
 __all__ = [
     "AttentionState",
@@ -21,3 +28,25 @@ __all__ = [
     "load",
     "prefix_attention",
 ]
+
+_HOMES = {
+    "AttentionState": "aaren.ops",
+    "Forecaster": "aaren.models",
+    "ForecasterConfig": "aaren.models",
+    "Stream": "aaren.streaming",
+    "load": "aaren.models",
+    "prefix_attention": "aaren.ops",
+}
+_PACKAGES = {"data", "evaluation", "models", "nn", "ops", "streaming", "training"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    if name in _PACKAGES:
+        return import_module(f"aaren.{name}")
+    raise AttributeError(f"module 'aaren' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_PACKAGES})
