@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import threading
 
+import jaxtyping
 import numpy as np
 import pandas as pd
 import pytest
@@ -118,8 +119,6 @@ def test_a_row_has_many_forms():
         (PLAIN, {"OT": 1, "load": "abc"}, "load", "received 'abc'.*None"),
         (PLAIN, {"OT": True, "load": 1}, "OT", "received True"),
         (PLAIN, [1, [2]], "load", "expected a number"),
-        (PLAIN, 5, None, "flat row of 2 values .'OT', 'load'., received something else"),
-        (PLAIN, None, None, "flat row of 2 values .'OT', 'load'., received something else"),
         (PLAIN, [1], None, "flat row of 2 values .'OT', 'load'., received 1 values"),
         (PLAIN, "12", None, "received something else"),
         (PLAIN, np.ones((1, 2)), None, "received something else"),
@@ -134,3 +133,11 @@ def test_bad_rows_are_named(schema, data, column, message):
     with pytest.raises(DataError, match=message) as caught:
         parse_row(schema, data, row=17, source="wire")
     assert (caught.value.source, caught.value.line, caught.value.column) == ("wire", 17, column)
+
+
+@pytest.mark.parametrize("data", [5, None])
+def test_what_is_no_row_at_all_is_named(data, monkeypatch):
+    """A number or None in the place of a row is a `DataError`, also where no types are checked."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(DataError, match="flat row of 2 values .'OT', 'load'., received something else"):
+        parse_row(PLAIN, data, row=1)
