@@ -139,5 +139,5 @@ def test_bad_rows_are_named(schema, data, column, message):
 def test_what_is_no_row_at_all_is_named(data, monkeypatch):
     """A number or None in the place of a row is a `DataError`, also where no types are checked."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    with pytest.raises(DataError, match="flat row of 2 values .'OT', 'load'., received something else"):
+    with pytest.raises(DataError, match=r"flat row of 2 values .'OT', 'load'., received something else"):
         parse_row(PLAIN, data, row=1)
