@@ -2,47 +2,30 @@ r"""Prefix attention in blocks of tokens: linear work, stock PyTorch, any device
 
 Two passes, forward and backward alike:
 
-1. *scalars*, one per token, in float64: the running log-sum-exp, and from it the gain and the retention
+1. *scalars*, one per token, in float64: the running maximum M and normaliser U, and from them the gain
 
-   .. math:: g_k = e^{s_k - lse_k} \qquad f_k = e^{lse_{k-1} + \gamma_k - lse_k} = 1 - g_k
+   .. math:: g_k = e^{s_k - M_k} / U_k \qquad f_k = 1 - g_k
 2. *vectors*: the linear recurrence :math:`o_k = f_k o_{k-1} + g_k v_k`. A sequence is cut into blocks; inside a
    block the recurrence is one triangular matrix product, between blocks it is the same recurrence on a sequence
    that is shorter by the block's length, solved by the same function in float64.
 
-Large scores lose no accuracy, since only differences of float64 logarithms, which are <= 0, ever meet float32.
+Large scores lose no accuracy: scores meet one another only as float64 differences, and M and U are kept apart, since
+log U would vanish beside a large M.
 
 Source: arXiv 2405.13956, section 3.1 (block-by-block) and 3.2; the backward is this project's.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from aaren.ops._kernel import Gradients, Saved
 from aaren.ops._reference import accumulation_dtype
-from aaren.ops._state import AttentionState, kept_dtype
+from aaren.ops._state import AttentionState
 
 BLOCK = 16
-
-
-class Saved(NamedTuple):
-    """What a kernel's forward returns: outputs, log-sum-exp of every prefix in the kept dtype, final state."""
-
-    outputs: Float[Tensor, "*batch tokens dim"]
-    lse: Float[Tensor, "*batch tokens"]
-    state: AttentionState
-
-
-class Gradients(NamedTuple):
-    """Gradients to the scores, values, log-decays and initial state (None where that input was None)."""
-
-    scores: Float[Tensor, "*batch tokens"]
-    values: Float[Tensor, "*batch tokens dim"]
-    log_decay: Float[Tensor, "*batch tokens"] | None
-    state: AttentionState | None
 
 
 def _minus(a: Tensor, b: Tensor) -> Tensor:
@@ -74,36 +57,42 @@ def _span_sums(x: Float[Tensor, "*batch block"]) -> Float[Tensor, "*batch block 
     return torch.where(after, x[..., :, None], 0).cumsum_(-2)
 
 
-def _running_lse(
+def _running_normalizer(
     scores: Float[Tensor, "rows tokens"],
+    counts: Float[Tensor, "rows tokens"],
     log_decay: Float[Tensor, "rows tokens"] | None,
-    start: Float[Tensor, " rows"],
-) -> Float[Tensor, "rows tokens"]:
-    """The log-sum-exp of every prefix, continued from that of the initial state."""
-    if log_decay is None:
-        return torch.cat([start[:, None], scores], 1).logcumsumexp(1)[:, 1:]
-    tokens = scores.shape[1]
+    start_max: Float[Tensor, " rows"],
+    start_normalizer: Float[Tensor, " rows"],
+) -> tuple[Float[Tensor, "rows tokens"], Float[Tensor, "rows tokens"]]:
+    """The maximum M and normaliser U of every prefix of leaves (score, count), continued from the initial state."""
+    rows, tokens = scores.shape
     block = min(BLOCK, tokens)
-    s, decay = _cut(scores, block), _cut(log_decay, block)
+    s, n = _cut(scores, block), _cut(counts, block)
     above = torch.ones(block, block, dtype=torch.bool, device=s.device).triu_(1)
-    local = torch.logsumexp((s[..., None, :] + _span_sums(decay)).masked_fill_(above, -torch.inf), -1)
-    entry = start[:, None]
+    logits = s[..., None, :].expand(*s.shape, block)
+    decay = None if log_decay is None else _cut(log_decay, block)
+    if decay is not None:
+        logits = logits + _span_sums(decay)
+    logits = logits.masked_fill(above, -torch.inf)
+    local_max = logits.amax(-1)
+    weights = logits.sub_(local_max.masked_fill(local_max == -torch.inf, 0)[..., None]).exp_()
+    local_normalizer = weights.mul_(n[..., None, :]).sum(-1)
+    entry_max, entry_normalizer = start_max[:, None], start_normalizer[:, None]
     if s.shape[1] > 1:
-        after = _running_lse(local[:, :-1, -1], decay.sum(-1)[:, :-1], start)
-        entry = torch.cat([entry, after], 1)
-    return torch.logaddexp(local, entry[..., None] + decay.cumsum(-1)).reshape(scores.shape[0], -1)[:, :tokens]
-
-
-def _log_retention(
-    lse: Float[Tensor, "rows tokens"],
-    log_decay: Float[Tensor, "rows tokens"] | None,
-    start: Float[Tensor, " rows"],
-) -> Float[Tensor, "rows tokens"]:
-    """Log f_k = lse_{k-1} + γ_k - lse_k <= 0: how much of the past mean stays when token k arrives."""
-    before = torch.cat([start[:, None], lse[:, :-1]], 1)
-    if log_decay is not None:
-        before = before + log_decay
-    return _minus(before, lse).clamp(max=0)
+        after_max, after_normalizer = _running_normalizer(
+            local_max[:, :-1, -1],
+            local_normalizer[:, :-1, -1],
+            None if decay is None else decay.sum(-1)[:, :-1],
+            start_max,
+            start_normalizer,
+        )
+        entry_max = torch.cat([entry_max, after_max], 1)
+        entry_normalizer = torch.cat([entry_normalizer, after_normalizer], 1)
+    faded_max = entry_max[..., None] if decay is None else entry_max[..., None] + decay.cumsum(-1)
+    max_score = torch.maximum(local_max, faded_max)
+    normalizer = local_normalizer * torch.exp(_minus(local_max, max_score))
+    normalizer += entry_normalizer[..., None] * torch.exp(_minus(faded_max, max_score))
+    return max_score.reshape(rows, -1)[:, :tokens], normalizer.reshape(rows, -1)[:, :tokens]
 
 
 def _recurrence(
@@ -172,14 +161,6 @@ def _reversed_recurrence(
     return h_x.flatten(1, 2)[:, :tokens], h_y.flatten(1, 2)[:, :tokens]
 
 
-def _start(state: AttentionState | None, rows: int, dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The initial state as (lse, mean), shapes (rows,) and (rows, dim), in the kept dtype."""
-    if state is None:
-        state = AttentionState.identity((rows,), dim, device=device)
-    state = state.to(dtype=kept_dtype(device))
-    return state.lse().reshape(rows), state.output().reshape(rows, dim)
-
-
 def _hide_masked(scores: Tensor, values: Tensor) -> Tensor:
     """The values with zeros where the score is -inf, so that NaN or infinity there cannot leak through 0 · NaN."""
     masked = scores == -torch.inf
@@ -190,57 +171,45 @@ def forward(
     scores: Float[Tensor, "*batch tokens"],
     values: Float[Tensor, "*batch tokens dim"],
     log_decay: Float[Tensor, "*batch tokens"] | None,
-    state: AttentionState | None,
+    state: AttentionState,
 ) -> Saved:
     """Outputs and final state. Canonical inputs: a masked token is a score of -inf, a reset a log-decay of -inf."""
     batch, (tokens, dim) = values.shape[:-2], values.shape[-2:]
     rows = batch.numel()
-    work, kept = accumulation_dtype(scores, values), kept_dtype(scores.device)
-    if state is None:
-        state = AttentionState.identity(batch, dim, device=scores.device)
-    if tokens == 0 or rows == 0:
-        same = AttentionState(*(x.to(kept, copy=True) for x in vars(state).values()))
-        return Saved(values.clone(), scores.to(kept, copy=True), same)
-
-    start_lse, start_mean = _start(state, rows, dim, scores.device)
+    work, kept = accumulation_dtype(scores, values), state.max_score.dtype
     s = scores.to(kept).reshape(rows, tokens)
-    decay = None if log_decay is None else log_decay.to(kept).reshape(rows, tokens)
     v = _hide_masked(scores, values).to(work).reshape(rows, tokens, dim)
-    lse = _running_lse(s, decay, start_lse).contiguous()
-    gain = torch.exp(_minus(s, lse)).to(work)
-    outputs, last = _recurrence(gain, v, _log_retention(lse, decay, start_lse), start_mean)
-
-    # the kept (m, u) is summed from its terms, never taken from lse, whose rounding would add up from call to call
-    start_max = state.max_score.to(kept).reshape(rows)
-    if decay is not None:
-        after = _sums_after(decay)
-        s = s + after
-        start_max = start_max + (decay[:, 0] + after[:, 0])
-    max_score = torch.maximum(s.amax(-1), start_max)
-    # cumsum, not sum: a sum is split over threads where there is one row, so that its bits depend on the batch
-    normalizer = torch.exp(_minus(s, max_score[:, None])).cumsum(-1)[:, -1]
-    normalizer = normalizer + torch.exp(_minus(start_max, max_score)) * state.normalizer.to(kept).reshape(rows)
-    final = AttentionState(
-        max_score.reshape(batch),
-        normalizer.reshape(batch),
-        (last * normalizer[:, None]).reshape(*batch, dim),
+    max_score, normalizer = _running_normalizer(
+        s,
+        (s > -torch.inf).to(kept),
+        None if log_decay is None else log_decay.to(kept).reshape(rows, tokens),
+        state.max_score.reshape(rows),
+        state.normalizer.reshape(rows),
     )
-    return Saved(outputs.to(values.dtype).reshape(values.shape).contiguous(), lse.reshape(scores.shape), final)
+    # where nothing was seen yet the gain is 1, of a hidden value: the output is 0 and nothing of the past stays
+    gain = torch.where(normalizer > 0, torch.exp(_minus(s, max_score)) / normalizer, 1)
+    outputs, mean = _recurrence(gain.to(work), v, torch.log1p(-gain), state.output().reshape(rows, dim))
+    final = AttentionState(
+        max_score[:, -1].reshape(batch).clone(),
+        normalizer[:, -1].reshape(batch).clone(),
+        (mean * normalizer[:, -1:]).reshape(*batch, dim),
+    )
+    return Saved(torch.empty_like(values).copy_(outputs.reshape(values.shape)), gain.reshape(scores.shape), final)
 
 
 def backward(
     grad_outputs: Float[Tensor, "*batch tokens dim"],
-    grad_normalizer: Float[Tensor, "*batch"],
-    grad_weighted_sum: Float[Tensor, "*batch dim"],
+    end_acc: Float[Tensor, "*batch dim"],
+    end_r: Float[Tensor, "*batch"],
     scores: Float[Tensor, "*batch tokens"],
     values: Float[Tensor, "*batch tokens dim"],
     log_decay: Float[Tensor, "*batch tokens"] | None,
-    state: AttentionState | None,
+    start_mean: Float[Tensor, "*batch dim"],
     saved: Saved,
 ) -> Gradients:
     r"""Closed-form gradients, linear in the tokens, from the outputs and from the final state.
 
-    With the gain g and retention f of the forward pass, backwards over the tokens:
+    With the gain g and retention f of the forward pass, backwards over the tokens from `end_acc` and `end_r`:
 
     .. math::
         acc_i = do_i + f_{i+1} acc_{i+1} \qquad r_i = o_i \cdot do_i + f_{i+1} r_{i+1}
@@ -248,61 +217,33 @@ def backward(
         dv_i = g_i acc_i \qquad ds_i = g_i (v_i \cdot acc_i - r_i) \qquad
         d\gamma_k = f_k (o_{k-1} \cdot acc_k - r_k)
 
-    The final state enters as an addition to the last do and r; the initial state is a token before the first.
+    The final state is a term behind the last token; the initial state is a token before the first.
     """
     batch, (tokens, dim) = values.shape[:-2], values.shape[-2:]
     rows = batch.numel()
-    work, kept = accumulation_dtype(scores, values), kept_dtype(scores.device)
-    final = saved.state
-    # u = exp(lse - m) and w = o u with m constant: it cancels in all that a state is used for
-    grad_lse = grad_normalizer * final.normalizer + (grad_weighted_sum * final.weighted_sum).sum(-1)
-    grad_mean = grad_weighted_sum * final.normalizer[..., None]
-    if tokens == 0 or rows == 0:
-        no_decay = None if log_decay is None else torch.zeros_like(log_decay)
-        grad_state = None if state is None else _to_state(state, grad_mean, grad_lse)
-        return Gradients(torch.zeros_like(scores), torch.zeros_like(values), no_decay, grad_state)
-
-    start_lse, start_mean = _start(state, rows, dim, scores.device)
+    work, kept = accumulation_dtype(scores, values), saved.gain.dtype
     v = _hide_masked(scores, values).to(work).reshape(rows, tokens, dim)
     o = saved.outputs.to(work).reshape(rows, tokens, dim)
-    lse = saved.lse.reshape(rows, tokens)
-    decay = None if log_decay is None else log_decay.to(kept).reshape(rows, tokens)
-    log_retention = _log_retention(lse, decay, start_lse)
-    gain = torch.exp(_minus(scores.to(kept).reshape(rows, tokens), lse)).to(work)
+    gain = saved.gain.reshape(rows, tokens)
+    start_mean = start_mean.reshape(rows, dim)
 
-    # the final state is a term behind the last token; its r is o · d(mean) - d(lse) = -d(u) u
-    end_r = -(grad_normalizer * final.normalizer).to(kept).reshape(rows)
     grad_o = grad_outputs.to(work).reshape(rows, tokens, dim)
     product = o * grad_o  # one buffer for three products: fresh memory of this size costs more than the products
-    acc, r = _reversed_recurrence(grad_o, product.sum(-1), log_retention, grad_mean.to(kept).reshape(rows, dim), end_r)
+    acc, r = _reversed_recurrence(
+        grad_o, product.sum(-1), torch.log1p(-gain), end_acc.reshape(rows, dim), end_r.reshape(rows)
+    )
+    retention, gain = 1 - gain, gain.masked_fill(scores.reshape(rows, tokens) == -torch.inf, 0).to(work)
     grad_scores = gain * (torch.mul(v, acc, out=product).sum(-1) - r)
-    grad_decay, grad_state = None, None
+    grad_decay = None
     if log_decay is not None:
         before = torch.cat([start_mean.to(work)[:, None], o[:, :-1]], 1)
-        grad_decay = torch.exp(log_retention).to(work) * (torch.linalg.vecdot(before, acc) - r)
-        grad_decay = grad_decay.to(log_decay.dtype).reshape(log_decay.shape)
-    if state is not None:
-        kept_first = torch.exp(log_retention[:, 0])
-        first, first_r = acc[:, 0].to(kept), r[:, 0].to(kept)
-        grad_mean = kept_first[:, None] * first
-        grad_lse = kept_first * ((start_mean * first).sum(-1) - first_r)
-        grad_state = _to_state(state, grad_mean.reshape(*batch, dim), grad_lse.reshape(batch))
+        grad_decay = retention.to(work) * (torch.linalg.vecdot(before, acc) - r)
+        grad_decay = grad_decay.to(log_decay.dtype).reshape(scores.shape)
+    first, first_r, kept_first = acc[:, 0].to(kept), r[:, 0].to(kept), retention[:, 0]
     return Gradients(
         grad_scores.to(scores.dtype).reshape(scores.shape),
-        torch.mul(acc, gain[..., None], out=product).to(values.dtype).reshape(values.shape),
+        torch.empty_like(values).copy_(torch.mul(acc, gain[..., None], out=product).reshape(values.shape)),
         grad_decay,
-        grad_state,
-    )
-
-
-def _to_state(state: AttentionState, grad_mean: Tensor, grad_lse: Tensor) -> AttentionState:
-    """Gradients to (m, u, w) from those to the mean o = w / u and to lse = m + log u; 0 where nothing was seen."""
-    seen = state.normalizer > 0
-    inverse = torch.where(seen, 1 / torch.where(seen, state.normalizer, 1), 0).to(grad_lse.dtype)
-    grad_w = grad_mean * inverse[..., None]
-    grad_u = grad_lse * inverse - (grad_w * state.output()).sum(-1)
-    return AttentionState(
-        grad_lse.to(state.max_score.dtype, copy=True),
-        grad_u.to(state.normalizer.dtype),
-        grad_w.to(state.weighted_sum.dtype),
+        (kept_first[:, None] * first).reshape(*batch, dim),
+        (kept_first * ((start_mean * first).sum(-1) - first_r)).reshape(batch),
     )

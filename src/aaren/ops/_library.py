@@ -12,22 +12,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aaren.ops._blocks import Gradients, Saved
+from aaren.ops._kernel import Gradients, Saved, gradients_behind_the_end, gradients_to_state
+from aaren.ops._reference import start_state
 from aaren.ops._registry import kernel
 from aaren.ops._state import AttentionState, kept_dtype
 
 _STATE = "Tensor? max_score, Tensor? normalizer, Tensor? weighted_sum"
 _INPUTS = f"Tensor scores, Tensor values, Tensor? log_decay, {_STATE}"
 _library = torch.library.Library("aaren", "DEF")
+# outputs have the memory layout of the values, so a compiler must hand those over as it traced them
+_TAGS = [torch.Tag.pt2_compliant_tag, torch.Tag.needs_exact_strides]
 _library.define(
     f"prefix_attention({_INPUTS}, str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    tags=[torch.Tag.pt2_compliant_tag],
+    tags=_TAGS,
 )
 _library.define(
     f"prefix_attention_backward(Tensor grad_outputs, Tensor grad_normalizer, Tensor grad_weighted_sum, {_INPUTS}, "
-    "Tensor outputs, Tensor lse, Tensor final_max, Tensor final_normalizer, Tensor final_weighted_sum, str backend) "
+    "Tensor outputs, Tensor gain, Tensor final_max, Tensor final_normalizer, Tensor final_weighted_sum, str backend) "
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-    tags=[torch.Tag.pt2_compliant_tag],
+    tags=_TAGS,
 )
 
 Five = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -57,13 +60,17 @@ def _forward(
     weighted_sum: Tensor | None,
     backend: str,
 ) -> Five:
-    state = _state(max_score, normalizer, weighted_sum)
-    with _without_autocast(scores.device):
-        saved = kernel(backend).forward(scores, values, log_decay, state)
-    if not isinstance(saved, Saved):
-        raise AssertionError(f"backend {backend!r} is not a kernel")
-    final = saved.state
-    return saved.outputs, saved.lse, final.max_score, final.normalizer, final.weighted_sum
+    # a copy, which the result may be where there is nothing to do
+    start = start_state(scores, values, _state(max_score, normalizer, weighted_sum))
+    if scores.numel() == 0:
+        saved = Saved(torch.empty_like(values), scores.to(start.max_score.dtype, copy=True), start)
+    else:
+        with _without_autocast(scores.device):
+            found = kernel(backend).forward(scores, values, log_decay, start)
+        if not isinstance(found, Saved):
+            raise AssertionError(f"backend {backend!r} is not a kernel")
+        saved = found
+    return saved.outputs, saved.gain, saved.state.max_score, saved.state.normalizer, saved.state.weighted_sum
 
 
 def _fake_forward(
@@ -78,7 +85,7 @@ def _fake_forward(
     kept = kept_dtype(scores.device)
     batch, dim = scores.shape[:-1], values.shape[-1]
     return (
-        values.new_empty(values.shape),
+        torch.empty_like(values),
         scores.new_empty(scores.shape, dtype=kept),
         scores.new_empty(batch, dtype=kept),
         scores.new_empty(batch, dtype=kept),
@@ -97,7 +104,7 @@ def _backward(
     normalizer: Tensor | None,
     weighted_sum: Tensor | None,
     outputs: Tensor,
-    lse: Tensor,
+    gain: Tensor,
     final_max: Tensor,
     final_normalizer: Tensor,
     final_weighted_sum: Tensor,
@@ -107,27 +114,36 @@ def _backward(
     if run is None:
         raise AssertionError(f"backend {backend!r} has no backward")
     final = AttentionState(final_max, final_normalizer, final_weighted_sum)
-    with _without_autocast(scores.device):
-        gradients: Gradients = run(
-            grad_outputs,
-            grad_normalizer,
-            grad_weighted_sum,
-            scores,
-            values,
-            log_decay,
-            _state(max_score, normalizer, weighted_sum),
-            Saved(outputs, lse, final),
-        )
+    state = _state(max_score, normalizer, weighted_sum)
+    end_acc, end_r = gradients_behind_the_end(final, grad_normalizer, grad_weighted_sum)
     # an op must return tensors: an empty one stands for "no gradient"
     none = [scores.new_empty(0) for _ in range(4)]
-    state = gradients.state
+    start = start_state(scores, values, state)
+    if scores.numel() == 0:
+        # the final state is the initial one
+        no_decay = None if log_decay is None else torch.zeros_like(log_decay)
+        grad_lse = (start.output() * end_acc).sum(-1) - end_r
+        found = Gradients(torch.zeros_like(scores), torch.zeros_like(values), no_decay, end_acc, grad_lse)
+    else:
+        with _without_autocast(scores.device):
+            found = run(
+                grad_outputs,
+                end_acc,
+                end_r,
+                scores,
+                values,
+                log_decay,
+                start.output(),
+                Saved(outputs, gain, final),
+            )
+    to_state = None if state is None else gradients_to_state(state, found.start_mean, found.start_lse)
     return (
-        gradients.scores,
-        gradients.values,
-        none[0] if gradients.log_decay is None else gradients.log_decay,
-        none[1] if state is None else state.max_score,
-        none[2] if state is None else state.normalizer,
-        none[3] if state is None else state.weighted_sum,
+        found.scores,
+        found.values,
+        none[0] if found.log_decay is None else found.log_decay,
+        none[1] if to_state is None else to_state.max_score,
+        none[2] if to_state is None else to_state.normalizer,
+        none[3] if to_state is None else to_state.weighted_sum,
     )
 
 
@@ -148,7 +164,7 @@ def _fake_backward(
 
     return (
         like(scores),
-        like(values),
+        torch.empty_like(values),
         like(log_decay),
         like(max_score),
         like(normalizer),

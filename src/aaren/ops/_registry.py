@@ -9,6 +9,7 @@ import torch
 
 from aaren.errors import BackendError
 from aaren.ops import _blocks, _reference
+from aaren.ops._kernel import Backward
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Backend:
     name: str
     summary: str
     forward: Callable[..., object]
-    backward: Callable[..., _blocks.Gradients] | None = None
+    backward: Backward | None = None
     devices: frozenset[str] | None = None
     priority: int = 0
     missing: str | None = None
