@@ -44,7 +44,7 @@ def test_the_error_table_and_what_to_do_next(aaren: Command, table: Path, tmp_pa
     assert library.load(folder).config.quantiles == ()
 
 
-@pytest.mark.parametrize("encoder", ["gru", "transformer"])
+@pytest.mark.parametrize("encoder", ["gru", "mingru", "transformer"])
 def test_training_a_baseline_as_json(encoder: str, aaren: Command, table: Path, tmp_path: Path) -> None:
     """With --json the output is the record and nothing else; options that only Aaren has do not stop a baseline."""
     options = [*TINY.split(), "--encoder", encoder, "--target", "OT", "--target", "HUFL", "--json"]

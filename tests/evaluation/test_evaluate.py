@@ -23,7 +23,13 @@ from aaren.evaluation import (
 from aaren.models import Forecast, Forecaster
 
 SPLIT = (60, 30, 40)
-ENCODERS: list[dict[str, Any]] = [{}, {"decay": "time"}, {"encoder": "transformer"}, {"encoder": "gru"}]
+ENCODERS: list[dict[str, Any]] = [
+    {},
+    {"decay": "time"},
+    {"encoder": "transformer"},
+    {"encoder": "gru"},
+    {"encoder": "mingru"},
+]
 LEVELS = (0.1, 0.9)
 
 

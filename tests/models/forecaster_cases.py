@@ -29,6 +29,7 @@ ENCODERS: list[dict[str, Any]] = [
     {"encoder": "aaren", "decay": "time"},
     {"encoder": "transformer"},
     {"encoder": "gru"},
+    {"encoder": "mingru"},
 ]
 EXTRAS: list[dict[str, Any]] = [
     {"positions": positions, "highway": highway, "quantiles": quantiles}

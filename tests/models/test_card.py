@@ -76,7 +76,7 @@ def test_hostile_names_break_neither_lines_nor_tables(tmp_path: Path) -> None:
     assert aaren.load(tmp_path / "hostile").preprocessing.schema.targets == (HOSTILE, "c")
 
 
-@pytest.mark.parametrize("encoder", ["transformer", "gru"])
+@pytest.mark.parametrize("encoder", ["transformer", "gru", "mingru"])
 def test_the_card_names_its_encoder(encoder: str, tmp_path: Path) -> None:
     """The title says which encoder it is."""
     forecaster(encoder=encoder).save(tmp_path)

@@ -129,7 +129,7 @@ def test_elapsed_time_counts_where_decay_is_of_time() -> None:
         assert same == (encoder.get("decay") != "time")
 
 
-@pytest.mark.parametrize("encoder", ["transformer", "gru"])
+@pytest.mark.parametrize("encoder", ["transformer", "gru", "mingru"])
 def test_models_differ_in_the_encoder_alone(encoder: str) -> None:
     """Configurations that differ in `encoder` build models that differ in the encoder's parameters alone."""
     extras = {"positions": "learned", "normalization": "window", "highway": 5, "quantiles": (0.5,)}

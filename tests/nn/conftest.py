@@ -13,6 +13,8 @@ from aaren.nn import (
     AarenEncoder,
     AarenEncoderLayer,
     GRUEncoder,
+    MinGRUEncoder,
+    MinGRUEncoderLayer,
     TransformerEncoder,
     TransformerEncoderLayer,
 )
@@ -66,13 +68,15 @@ def aaren_encoder(request: pytest.FixtureRequest) -> nn.Module:
     return _randomised(AarenEncoder(layer, 2, norm=nn.LayerNorm(WIDTH) if layer.norm_first else None))
 
 
-@pytest.fixture(scope="session", params=[*_AAREN, "transformer", "gru"])
+@pytest.fixture(scope="session", params=[*_AAREN, "transformer", "gru", "mingru"])
 def encoder(request: pytest.FixtureRequest) -> nn.Module:
     """Two layers of every kind of encoder."""
     if request.param in _AAREN:
         return _randomised(AarenEncoder(AarenEncoderLayer(WIDTH, 2, 16, **_AAREN[request.param]), 2))
     if request.param == "transformer":
         return _randomised(TransformerEncoder(TransformerEncoderLayer(WIDTH, 2, 16), 2))
+    if request.param == "mingru":
+        return _randomised(MinGRUEncoder(MinGRUEncoderLayer(WIDTH, 16), 2))
     return _randomised(GRUEncoder(WIDTH, 2))
 
 

@@ -18,6 +18,7 @@ from aaren.nn import (
     AarenEncoder,
     CausalSelfAttention,
     GRUEncoder,
+    MinGRU,
     TransformerEncoder,
     TransformerEncoderLayer,
 )
@@ -103,7 +104,7 @@ def test_attention_to_nothing_is_zero(attention: nn.Module) -> None:
     assert y[0, 2:].abs().min() > 0
 
 
-@pytest.mark.parametrize("module", [Aaren(WIDTH, 2), GRUEncoder(WIDTH, 2)])
+@pytest.mark.parametrize("module", [Aaren(WIDTH, 2), GRUEncoder(WIDTH, 2), MinGRU(WIDTH)])
 def test_a_masked_token_repeats_the_output_before_it(module: nn.Module) -> None:
     """The output at a masked token is the state's: that of the token before, in this chunk or the one before."""
     y, state = module(torch.randn(1, 3, WIDTH))

@@ -16,6 +16,8 @@ from aaren.nn import (
     AarenEncoderLayer,
     CausalSelfAttention,
     GRUEncoder,
+    MinGRUEncoder,
+    MinGRUEncoderLayer,
     TransformerEncoder,
     TransformerEncoderLayer,
 )
@@ -96,6 +98,7 @@ def test_attention_starts_as_in_torch(attention: nn.Module) -> None:
     [
         AarenEncoder(AarenEncoderLayer(8, 2, 16, decay="learned"), 3),
         TransformerEncoder(TransformerEncoderLayer(8, 2, 16), 3),
+        MinGRUEncoder(MinGRUEncoderLayer(8, 16), 3),
     ],
 )
 def test_every_copy_draws_its_own_weights(stack: nn.Module) -> None:
@@ -136,6 +139,7 @@ def test_the_last_norm_is_applied() -> None:
         AarenEncoder(AarenEncoderLayer(8, 2, 16, dropout=0.5), 2),
         TransformerEncoder(TransformerEncoderLayer(8, 2, 16, dropout=0.5), 2),
         GRUEncoder(8, 2, dropout=0.5),
+        MinGRUEncoder(MinGRUEncoderLayer(8, 16, dropout=0.5), 2),
     ],
 )
 def test_dropout_acts_in_training_only(module: nn.Module) -> None:

@@ -11,6 +11,8 @@ from aaren.nn import (
     AarenEncoderLayer,
     CausalSelfAttention,
     GRUEncoder,
+    MinGRUEncoder,
+    MinGRUEncoderLayer,
     TransformerEncoder,
     TransformerEncoderLayer,
 )
@@ -41,7 +43,12 @@ def test_autocast_keeps_the_state_in_float64(decay: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "encoder", [TransformerEncoder(TransformerEncoderLayer(16, 2, 32, dropout=0.0), 2), GRUEncoder(16, 2, 0.0)]
+    "encoder",
+    [
+        TransformerEncoder(TransformerEncoderLayer(16, 2, 32, dropout=0.0), 2),
+        GRUEncoder(16, 2, 0.0),
+        MinGRUEncoder(MinGRUEncoderLayer(16, 32, dropout=0.0), 2),
+    ],
 )
 def test_the_baselines_run_under_autocast(encoder: nn.Module) -> None:
     """Under bfloat16 autocast the baselines run in chunks, from no state and from `init_state`."""

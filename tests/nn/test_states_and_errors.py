@@ -17,6 +17,9 @@ from aaren.nn import (
     CausalSelfAttention,
     GRUEncoder,
     KVCache,
+    MinGRU,
+    MinGRUEncoder,
+    MinGRUEncoderLayer,
     TransformerEncoder,
     TransformerEncoderLayer,
 )
@@ -49,12 +52,15 @@ def test_init_state_is_a_tuple_of_states() -> None:
 
 
 def test_init_state_of_the_baselines() -> None:
-    """The baseline has a cache for each layer, without tokens; the GRU one tensor of zeros."""
+    """The Transformer has a cache for each layer, without tokens; the GRU one tensor of zeros, minGRU one a layer."""
     caches = transformer(3).init_state(5, capacity=7)
     assert all(isinstance(cache, KVCache) and cache.length == 0 for cache in caches)
     assert [tuple(cache.keys.shape) for cache in caches] == [(5, 2, 7, 4)] * 3
     assert TransformerEncoderLayer(8, 2, 16).init_state(5).nbytes() == 0
     assert torch.equal(GRUEncoder(8, 3).init_state(5), torch.zeros(5, 3, 8))
+    hidden = MinGRUEncoder(MinGRUEncoderLayer(8, 16, expansion=2), 3).init_state(5)
+    assert isinstance(hidden, tuple)
+    torch.testing.assert_close(hidden, (torch.zeros(5, 16),) * 3, rtol=0, atol=0)
 
 
 def test_a_state_is_a_pytree() -> None:
@@ -91,6 +97,7 @@ _REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "no layers": (lambda: aaren(0), r"num_layers: expected at least 1, received 0"),
     "no layers of the GRU": (lambda: GRUEncoder(8, 0), r"num_layers: expected at least 1, received 0"),
+    "no hidden numbers": (lambda: MinGRU(8, 0), r"expansion: expected at least 1, received 0"),
     "states of another depth": (
         lambda: aaren(2)(torch.zeros(1, 3, 8), aaren(3).init_state(1)),
         r"state: expected 2 entries, one for each layer, received 3; is it of another model",
@@ -115,6 +122,14 @@ _REFUSED: dict[str, tuple[Callable[[], object], str]] = {
         lambda: GRUEncoder(8, 2)(torch.zeros(2, 0, 8), torch.zeros(3, 2, 8)),
         r"state: expected shape \(2, 2, 8\), received \(3, 2, 8\).*init_state\(2\)",
     ),
+    "hidden state of another batch in parallel": (
+        lambda: MinGRU(8, 2)(torch.zeros(2, 3, 8), torch.zeros(1, 16)),
+        r"state: expected shape \(2, 16\), received \(1, 16\).*init_state\(2\)",
+    ),
+    "hidden state of another width": (
+        lambda: MinGRUEncoderLayer(8, 16)(torch.zeros(2, 3, 8), torch.zeros(2, 16)),
+        r"state: expected shape \(2, 8\), received \(2, 16\).*another model or batch",
+    ),
     "two dimensions": (
         lambda: aaren()(torch.zeros(3, 8)),
         r"x: expected shape \(batch, tokens, 8\), received \(3, 8\).*batch first",
@@ -126,6 +141,10 @@ _REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     "another width of the baseline": (
         lambda: CausalSelfAttention(8, 2)(torch.zeros(2, 3, 9)),
         r"x: expected shape \(batch, tokens, 8\), received \(2, 3, 9\)",
+    ),
+    "resets of one row": (
+        lambda: MinGRU(8)(torch.zeros(2, 3, 8), resets=torch.ones(3, dtype=torch.bool)),
+        r"resets: expected shape \(batch, tokens\) = \(2, 3\), received \(3,\)",
     ),
     "a mask that would broadcast": (
         lambda: Aaren(8, 2)(torch.zeros(2, 3, 8), None, torch.ones(2, 1, dtype=torch.bool)),

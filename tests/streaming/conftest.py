@@ -21,6 +21,7 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "aaren": {"encoder": "aaren"},
     "aaren-learned-decay": {"encoder": "aaren", "decay": "learned"},
     "gru": {"encoder": "gru"},
+    "mingru": {"encoder": "mingru"},
     "transformer": {"encoder": "transformer"},
 }
 

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import polars
 import pytest
+import torch
 
+import aaren
 from aaren import Forecaster, Stream
 from aaren.data import SeriesSet, read_series
 from aaren.evaluation import PreparedData, parallel_forecasts, prepare
+from aaren.models import future_of
 
 Rows = Callable[..., list[dict[str, Any]]]
 pytestmark = pytest.mark.usefixtures("without_shape_checks")  # long streams; test_policies runs with the checks
@@ -45,7 +48,8 @@ def test_the_test_part_streamed_equals_the_parallel_pass(
     The baselines are held to it on a shorter stretch, to save time.
     """
     (start, stop), *_ = prepared.rows("test")
-    first, stop = start - 100, {"gru": start + 700, "transformer": start + 100}.get(any_model.config.encoder, stop)
+    shorter = {"gru": start + 700, "mingru": start + 700, "transformer": start + 100}
+    first, stop = start - 100, shorter.get(any_model.config.encoder, stop)
     mean, quantiles = parallel_forecasts(any_model, prepared, first, stop)
     assert mean[100:].std() > 0.1, "forecasts that hardly vary would show nothing"
     stream = any_model.stream()
@@ -55,6 +59,35 @@ def test_the_test_part_streamed_equals_the_parallel_pass(
         assert stream.nbytes() == size
     assert (stream.rows, stream.skipped) == (stop - first, 0)
     assert stream.time == etth1.series[0].times[stop - 1]
+
+
+def test_a_trained_mingru_streams(
+    build: Callable[..., Forecaster], prepared: PreparedData, etth1: SeriesSet, rows_of: Rows, tmp_path: Path
+) -> None:
+    """After a step of training, saved and loaded, cut by a snapshot, minGRU streams to the parallel forecasts."""
+    model = build(prepared, encoder="mingru", num_layers=2).train()
+    values, calendar = (torch.from_numpy(array[:64])[None] for array in (prepared.values, prepared.calendar))
+    optimiser = torch.optim.Adam(model.parameters(), 1e-3)
+    losses = []
+    for _ in range(2):
+        forecast, _ = model(values[:, :60], calendar[:, :60])
+        loss = model.loss(forecast, future_of(values[..., : model.config.targets], 60, model.config.horizon))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[1] < losses[0]
+    assert all(parameter.grad.abs().max() > 0 for parameter in model.parameters())
+
+    model.eval().save(tmp_path / "model")
+    loaded = aaren.load(tmp_path / "model")
+    mean, quantiles = parallel_forecasts(loaded, prepared, 0, 120)
+    rows = rows_of(etth1, 0, 120)
+    stream = loaded.stream()
+    assert _difference(stream, rows[:70], mean, quantiles) <= LIMIT
+    stream.save(tmp_path / "state")
+    later = aaren.load(tmp_path / "model").stream(tmp_path / "state")
+    assert _difference(later, rows[70:], mean[70:], quantiles[70:]) <= LIMIT
 
 
 def test_rows_without_names_are_the_same_rows(model: Forecaster, etth1: SeriesSet, rows_of: Rows) -> None:
@@ -139,7 +172,7 @@ def test_a_model_without_time(build: Callable[..., Forecaster], rows_of: Rows) -
     assert stream.time_of({"load": 1.0}) is None
 
 
-@pytest.mark.parametrize("encoder", ["aaren", "gru"])
+@pytest.mark.parametrize("encoder", ["aaren", "gru", "mingru"])
 def test_several_streams_of_one_model_do_not_touch_each_other(
     encoder: str, build: Callable[..., Forecaster], prepared: PreparedData, etth1: SeriesSet, rows_of: Rows
 ) -> None:

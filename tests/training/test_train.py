@@ -120,7 +120,7 @@ def test_training_without_progress_is_silent(tmp_path: Path, capfd: pytest.Captu
     assert "Epoch" in loud.err
 
 
-@pytest.mark.parametrize("encoder", ["transformer", "gru"])
+@pytest.mark.parametrize("encoder", ["transformer", "gru", "mingru"])
 def test_every_encoder_trains(encoder: str, tmp_path: Path) -> None:
     """The baselines train by the same call, with windows normalised by themselves."""
     result = train(tmp_path, epochs=1, model={"encoder": encoder, "normalization": "window"}, clip=0.0)

@@ -36,7 +36,7 @@ def forecaster(
     time: str = "auto",
     series_id: str | None = None,
     split: str = "0.7,0.1,0.2",
-    encoder: Literal["aaren", "transformer", "gru"] = "aaren",
+    encoder: Literal["aaren", "transformer", "gru", "mingru"] = "aaren",
     look_back: int = 192,
     normalization: Literal["running", "window"] = "running",
     decay: Literal["none", "learned", "time"] = "learned",

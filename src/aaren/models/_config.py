@@ -31,9 +31,9 @@ class ForecasterConfig:
         horizon: number of steps to forecast.
         calendar: number of calendar features given with each token.
         look_back: tokens of a training sequence, and of the window in which `"window"` normalises.
-        encoder: "aaren", "transformer" or "gru".
+        encoder: "aaren", "transformer", "gru" or "mingru".
         d_model: width.
-        nhead: heads (not used by the GRU).
+        nhead: heads (not used by GRU and minGRU).
         num_layers: encoder layers.
         dim_feedforward: width of the feed-forward networks (not used by the GRU).
         dropout: probability in training.
@@ -52,7 +52,7 @@ class ForecasterConfig:
     horizon: int
     calendar: int = 0
     look_back: int = 96
-    encoder: Literal["aaren", "transformer", "gru"] = "aaren"
+    encoder: Literal["aaren", "transformer", "gru", "mingru"] = "aaren"
     d_model: int = 64
     nhead: int = 4
     num_layers: int = 2
@@ -76,7 +76,7 @@ class ForecasterConfig:
             raise ValueError(f"targets: expected at most inputs = {self.inputs}, received {self.targets}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: expected 0 <= dropout < 1, received {self.dropout}")
-        _choice("encoder", self.encoder, ("aaren", "transformer", "gru"))
+        _choice("encoder", self.encoder, ("aaren", "transformer", "gru", "mingru"))
         _choice("activation", self.activation, ("relu", "gelu"))
         _choice("decay", self.decay, (None, "learned", "time"))
         if self.decay and self.encoder != "aaren":

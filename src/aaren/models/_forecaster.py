@@ -19,6 +19,8 @@ from aaren.nn import (
     GRUEncoder,
     LearnedPositions,
     LinearHighway,
+    MinGRUEncoder,
+    MinGRUEncoderLayer,
     RunningNorm,
     SinusoidalPositions,
     TransformerEncoder,
@@ -55,19 +57,21 @@ class ForecasterState(NamedTuple):
     encoder: Any
 
 
-def build_encoder(config: ForecasterConfig) -> AarenEncoder | TransformerEncoder | GRUEncoder:
+def build_encoder(config: ForecasterConfig) -> AarenEncoder | TransformerEncoder | GRUEncoder | MinGRUEncoder:
     """The encoder that the configuration names; nothing else of a model depends on that name."""
     if config.encoder == "gru":
         return GRUEncoder(config.d_model, config.num_layers, config.dropout)
     arguments: dict[str, Any] = {
         "d_model": config.d_model,
-        "nhead": config.nhead,
         "dim_feedforward": config.dim_feedforward,
         "dropout": config.dropout,
         "activation": config.activation,
         "norm_first": config.norm_first,
     }
     norm = nn.LayerNorm(config.d_model) if config.norm_first else None
+    if config.encoder == "mingru":
+        return MinGRUEncoder(MinGRUEncoderLayer(**arguments), config.num_layers, norm)
+    arguments["nhead"] = config.nhead
     if config.encoder == "aaren":
         return AarenEncoder(AarenEncoderLayer(**arguments, decay=config.decay), config.num_layers, norm)
     return TransformerEncoder(TransformerEncoderLayer(**arguments), config.num_layers, norm)

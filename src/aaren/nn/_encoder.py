@@ -1,4 +1,4 @@
-"""Encoder layers and stacks: one code path for Aaren and the Transformer; only the attention module differs."""
+"""Encoder layers and stacks: one code path for Aaren and its baselines; only the module `self_attn` differs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aaren.nn._aaren import Aaren, Decay, require_tokens
 from aaren.nn._transformer import CausalSelfAttention, KVCache
 from aaren.ops import AttentionState
 
-State = TypeVar("State", AttentionState, KVCache)
+State = TypeVar("State", AttentionState, KVCache, Tensor)
 Activation = str | Callable[[Tensor], Tensor]
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "gelu": F.gelu}
 
@@ -34,7 +34,7 @@ class _EncoderLayer(nn.Module, Generic[State]):
 
     def __init__(
         self,
-        self_attn: Aaren | CausalSelfAttention,
+        self_attn: nn.Module,
         d_model: int,
         dim_feedforward: int,
         dropout: float,
@@ -61,7 +61,7 @@ class _EncoderLayer(nn.Module, Generic[State]):
     def reset_parameters(self) -> None:
         """Draw all parameters anew."""
         for module in (self.self_attn, self.linear1, self.linear2, self.norm1, self.norm2):
-            module.reset_parameters()
+            cast(Any, module).reset_parameters()
 
     def forward(
         self,
