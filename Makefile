@@ -23,7 +23,7 @@ demo: $(STAMP)  ## train on a real series, stream it, write demo-output/report.h
 	$(BIN)/aaren demo
 
 test: $(STAMP)  ## all tests: with run-time shape checks, then those that compile, with coverage of both
-	$(BIN)/python -m pytest -q -n 2 -m "not compiled" --jaxtyping-packages=aaren,beartype.beartype --cov --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not compiled" --jaxtyping-packages=aaren,beartype.beartype --cov --cov-report=
 	$(BIN)/python -m pytest -q -m compiled --cov --cov-append --cov-report=term --cov-fail-under=95
 
 bench: $(STAMP)  ## timings of the operator, after a correctness gate

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from aaren.ops import AttentionState, prefix_attention
 
-FAST = ("blocks", "scan", "recurrence")
+FAST = ("native", "blocks", "scan", "recurrence")
 ALL = ("definition", *FAST)
 LENGTHS = (0, 1, 2, 3, 7, 15, 16, 17, 31, 33, 48, 65)
 

@@ -40,9 +40,9 @@ def test_unknown_name_raises_with_the_known_ones() -> None:
 
 def test_missing_backend_raises_with_its_reason(registry: dict[str, object]) -> None:
     """A backend that is known but cannot run says why, and what to use instead."""
-    register_backend(dummy("native", priority=99, missing="the extension was not built"))
-    with pytest.raises(BackendError, match="'native' cannot run here: the extension was not built; use backend='auto'"):
-        prefix_attention(torch.zeros(1), torch.zeros(1, 1), backend="native")
+    register_backend(dummy("fresh", priority=99, missing="the extension was not built"))
+    with pytest.raises(BackendError, match="'fresh' cannot run here: the extension was not built; use backend='auto'"):
+        prefix_attention(torch.zeros(1), torch.zeros(1, 1), backend="fresh")
 
 
 def test_backend_of_another_device_raises(registry: dict[str, object]) -> None:
@@ -88,4 +88,4 @@ def test_a_reference_cannot_pass_as_a_kernel(registry: dict[str, object]) -> Non
 
 def test_the_registry_fixture_restores(registry: dict[str, object]) -> None:
     """What an earlier test registered is gone."""
-    assert not {"native", "gpu", "best", "second", "missing"} & {backend.name for backend in backends()}
+    assert not {"fresh", "gpu", "best", "second", "missing"} & {backend.name for backend in backends()}

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aaren.ops._kernel import Gradients, Saved
-from aaren.ops._reference import accumulation_dtype
+from aaren.ops._reference import accumulation_dtype, start_state
 from aaren.ops._state import AttentionState
 
 BLOCK = 16
@@ -171,11 +171,12 @@ def forward(
     scores: Float[Tensor, "*batch tokens"],
     values: Float[Tensor, "*batch tokens dim"],
     log_decay: Float[Tensor, "*batch tokens"] | None,
-    state: AttentionState,
+    state: AttentionState | None,
 ) -> Saved:
     """Outputs and final state. Canonical inputs: a masked token is a score of -inf, a reset a log-decay of -inf."""
     batch, (tokens, dim) = values.shape[:-2], values.shape[-2:]
     rows = batch.numel()
+    state = start_state(scores, values, state)
     work, kept = accumulation_dtype(scores, values), state.max_score.dtype
     s = scores.to(kept).reshape(rows, tokens)
     v = _hide_masked(scores, values).to(work).reshape(rows, tokens, dim)
@@ -238,10 +239,10 @@ def backward(
     if log_decay is not None:
         before = torch.cat([start_mean.to(work)[:, None], o[:, :-1]], 1)
         grad_decay = retention.to(work) * (torch.linalg.vecdot(before, acc) - r)
-        grad_decay = grad_decay.to(log_decay.dtype).reshape(scores.shape)
+        grad_decay = torch.empty_like(log_decay).copy_(grad_decay.reshape(scores.shape))
     first, first_r, kept_first = acc[:, 0].to(kept), r[:, 0].to(kept), retention[:, 0]
     return Gradients(
-        grad_scores.to(scores.dtype).reshape(scores.shape),
+        torch.empty_like(scores).copy_(grad_scores.reshape(scores.shape)),
         torch.empty_like(values).copy_(torch.mul(acc, gain[..., None], out=product).reshape(values.shape)),
         grad_decay,
         (kept_first[:, None] * first).reshape(*batch, dim),

@@ -37,14 +37,15 @@ class Gradients(NamedTuple):
     start_lse: Float[Tensor, "*batch"]
 
 
-Forward = Callable[[Tensor, Tensor, Tensor | None, AttentionState], Saved]
-"""(scores, values, log_decay, initial state in the kept dtype) to `Saved`; at least one row and one token."""
-
 Backward = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor, Saved], Gradients]
 """(grad_outputs, end_acc, end_r, scores, values, log_decay, mean of the initial state, saved) to `Gradients`.
 
-`end_acc`, shape (..., dim), and `end_r`, shape (...), stand behind the last token, for the final state.
+`end_acc`, shape (..., dim), and `end_r`, shape (...), stand behind the last token, for the final state. There is at
+least one row and one token. Gradients have the layout of `torch.empty_like` of what they belong to.
 """
+
+Step = Callable[[Tensor, Tensor, Tensor | None, AttentionState], tuple[Tensor, AttentionState]]
+"""One token without gradients: (scores (...), values (..., dim), log_decay, state) to (outputs, state)."""
 
 
 def gradients_behind_the_end(

@@ -60,16 +60,15 @@ def _forward(
     weighted_sum: Tensor | None,
     backend: str,
 ) -> Five:
-    # a copy, which the result may be where there is nothing to do
-    start = start_state(scores, values, _state(max_score, normalizer, weighted_sum))
+    state = _state(max_score, normalizer, weighted_sum)
     if scores.numel() == 0:
-        saved = Saved(torch.empty_like(values), scores.to(start.max_score.dtype, copy=True), start)
+        start = start_state(scores, values, state)
+        saved: object = Saved(torch.empty_like(values), scores.to(start.max_score.dtype, copy=True), start)
     else:
         with _without_autocast(scores.device):
-            found = kernel(backend).forward(scores, values, log_decay, start)
-        if not isinstance(found, Saved):
-            raise AssertionError(f"backend {backend!r} is not a kernel")
-        saved = found
+            saved = kernel(backend).forward(scores, values, log_decay, state)
+    if not isinstance(saved, Saved):
+        raise AssertionError(f"backend {backend!r} is not a kernel")
     return saved.outputs, saved.gain, saved.state.max_score, saved.state.normalizer, saved.state.weighted_sum
 
 
@@ -163,9 +162,9 @@ def _fake_backward(
         return scores.new_empty(0) if tensor is None else tensor.new_empty(tensor.shape)
 
     return (
-        like(scores),
+        torch.empty_like(scores),
         torch.empty_like(values),
-        like(log_decay),
+        scores.new_empty(0) if log_decay is None else torch.empty_like(log_decay),
         like(max_score),
         like(normalizer),
         like(weighted_sum),

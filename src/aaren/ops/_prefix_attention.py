@@ -9,7 +9,6 @@ from torch.autograd import forward_ad
 
 from aaren.ops import _library as _library  # defines torch.ops.aaren
 from aaren.ops._checks import check_inputs, check_numbers
-from aaren.ops._reference import step
 from aaren.ops._registry import choose_backend
 from aaren.ops._state import AttentionState
 
@@ -80,13 +79,12 @@ def prefix_attention(
         log_decay = base.masked_fill(resets, -torch.inf)
     check_numbers(scores, values, log_decay)
 
-    tokens = scores.shape[-1]
-    if backend == "auto" and tokens == 1 and state is not None and not torch.is_grad_enabled():
+    chosen = choose_backend(backend, scores.device)
+    if backend == "auto" and scores.shape[-1] == 1 and state is not None and not torch.is_grad_enabled():
         decay = None if log_decay is None else log_decay[..., 0]
-        output, state = step(scores[..., 0], values[..., 0, :], decay, state)
+        output, state = chosen.step(scores[..., 0], values[..., 0, :], decay, state)
         return output[..., None, :], state
 
-    chosen = choose_backend(backend, scores.device)
     if chosen.backward is None:
         return chosen.forward(scores, values, log_decay, state)  # type: ignore[return-value]
     _refuse_forward_mode(scores, values, log_decay)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from aaren.errors import BackendError
-from aaren.ops import _blocks, _reference
-from aaren.ops._kernel import Backward
+from aaren.ops import _blocks, _native_backend, _reference
+from aaren.ops._kernel import Backward, Step
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Backend:
         backward: the closed-form backward of a kernel; None if autograd differentiates `forward`.
         devices: device types it runs on; None means all.
         priority: "auto" takes the highest that runs on the device of the scores; references have 0.
+        step: one token without gradients, for streams; the reference's where a backend has none of its own.
         missing: why it cannot run here (not built, no such device); None if it can.
     """
 
@@ -32,6 +33,7 @@ class Backend:
     backward: Backward | None = None
     devices: frozenset[str] | None = None
     priority: int = 0
+    step: Step = _reference.step
     missing: str | None = None
 
     def runs_on(self, device: torch.device) -> bool:
@@ -69,7 +71,7 @@ def choose_backend(name: str, device: torch.device) -> Backend:
 
     Example:
         >>> choose_backend("auto", torch.device("cpu")).name
-        'blocks'
+        'native'
     """
     if name == "auto":
         return next(backend for backend in backends() if backend.runs_on(device))
@@ -85,6 +87,18 @@ def choose_backend(name: str, device: torch.device) -> Backend:
     return backend
 
 
+register_backend(
+    Backend(
+        "native",
+        "one pass over the tokens in C++, closed-form backward; CPU",
+        _native_backend.forward,
+        _native_backend.backward,
+        devices=frozenset({"cpu"}),
+        priority=20,
+        step=_native_backend.step,
+        missing=_native_backend.missing,
+    )
+)
 register_backend(
     Backend(
         "blocks",

@@ -1,0 +1,124 @@
+// The Python module aaren._native: raw pointers and strides in, a kernel of the best instruction set run.
+//
+// It knows nothing of PyTorch, so that building it does not need PyTorch; shapes and dtypes are checked by the caller,
+// aaren.ops._native_backend. Import torch first: both then share one OpenMP run-time and one pool of threads.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernel.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+using namespace aaren;
+
+namespace {
+
+std::vector<const Kernels*> supported() {
+  std::vector<const Kernels*> found;
+#ifdef AAREN_X86
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512bw"))
+    found.push_back(&avx512);
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&avx2);
+#endif
+  found.push_back(&baseline);
+  return found;
+}
+
+const Kernels* kernels = supported().front();
+
+void use(const std::string& name) {
+  std::string known;
+  for (const Kernels* candidate : supported()) {
+    if (name == candidate->name) {
+      kernels = candidate;
+      return;
+    }
+    known += std::string(known.empty() ? "" : ", ") + candidate->name;
+  }
+  throw std::invalid_argument("instruction set: expected one of " + known + "; received '" + name + "'");
+}
+
+template <typename T>
+T* pointer(nb::handle address) {
+  return reinterpret_cast<T*>(nb::cast<uintptr_t>(address));
+}
+
+// (address, dtype, stride_a, stride_b, stride_t) or None
+Tensor tensor(nb::handle x) {
+  if (x.is_none()) return {nullptr, Type::f32, 0, 0, 0};
+  const nb::tuple t = nb::cast<nb::tuple>(x);
+  return {pointer<void>(t[0]), static_cast<Type>(nb::cast<int>(t[1])), nb::cast<int64_t>(t[2]),
+          nb::cast<int64_t>(t[3]), nb::cast<int64_t>(t[4])};
+}
+
+// the addresses of (max_score, normalizer, weighted_sum) or None
+State state(nb::handle x) {
+  if (x.is_none()) return {nullptr, nullptr, nullptr};
+  const nb::tuple t = nb::cast<nb::tuple>(x);
+  return {pointer<double>(t[0]), pointer<double>(t[1]), pointer<double>(t[2])};
+}
+
+Shape shape(const nb::tuple& t) {
+  return {nb::cast<int64_t>(t[0]), nb::cast<int64_t>(t[1]), nb::cast<int64_t>(t[2]), nb::cast<int64_t>(t[3])};
+}
+
+Forward arguments(const nb::tuple& size, nb::handle scores, nb::handle values, nb::handle log_decay, nb::handle start,
+                  nb::handle outputs, uintptr_t gain, nb::handle end) {
+  return {shape(size),    tensor(scores),  tensor(values), tensor(log_decay),
+          state(start),   tensor(outputs), reinterpret_cast<double*>(gain), state(end)};
+}
+
+void forward(int threads, const nb::tuple& size, nb::handle scores, nb::handle values, nb::handle log_decay,
+             nb::handle start, nb::handle outputs, uintptr_t gain, nb::handle end) {
+  const Forward f = arguments(size, scores, values, log_decay, start, outputs, gain, end);
+  const nb::gil_scoped_release release;
+  kernels->forward(f, threads);
+}
+
+void step(int threads, const nb::tuple& size, nb::handle scores, nb::handle values, nb::handle log_decay,
+          nb::handle start, nb::handle outputs, nb::handle end) {
+  const Forward f = arguments(size, scores, values, log_decay, start, outputs, 0, end);
+  const nb::gil_scoped_release release;
+  kernels->step(f, threads);
+}
+
+void backward(int threads, const nb::tuple& size, nb::handle grad_outputs, nb::handle scores, nb::handle values,
+              nb::handle outputs, uintptr_t gain, uintptr_t end_acc, uintptr_t end_r, uintptr_t start_mean,
+              nb::handle grad_scores, nb::handle grad_values, nb::handle grad_log_decay, uintptr_t grad_start_mean,
+              uintptr_t grad_start_lse) {
+  const auto doubles = [](uintptr_t address) { return reinterpret_cast<double*>(address); };
+  const Backward f{shape(size),         tensor(grad_outputs), tensor(scores),      tensor(values),
+                   tensor(outputs),     doubles(gain),        doubles(end_acc),    doubles(end_r),
+                   doubles(start_mean), tensor(grad_scores),  tensor(grad_values), tensor(grad_log_decay),
+                   doubles(grad_start_mean), doubles(grad_start_lse)};
+  const nb::gil_scoped_release release;
+  kernels->backward(f, threads);
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.doc() = "Kernels of aaren in C++; see aaren.ops._native_backend.";
+  m.def("forward", forward, "threads"_a, "shape"_a, "scores"_a, "values"_a, "log_decay"_a.none(), "start"_a.none(),
+        "outputs"_a, "gain"_a, "end"_a);
+  m.def("step", step, "threads"_a, "shape"_a, "scores"_a, "values"_a, "log_decay"_a.none(), "start"_a, "outputs"_a,
+        "end"_a);
+  m.def("backward", backward, "threads"_a, "shape"_a, "grad_outputs"_a, "scores"_a, "values"_a, "outputs"_a, "gain"_a,
+        "end_acc"_a, "end_r"_a, "start_mean"_a, "grad_scores"_a, "grad_values"_a, "grad_log_decay"_a.none(),
+        "grad_start_mean"_a, "grad_start_lse"_a);
+  m.def("use", use, "Run the kernels of this instruction set from now on.");
+  m.def("in_use", [] { return kernels->name; });
+  m.def("supported", [] {
+    std::vector<std::string> names;
+    for (const Kernels* candidate : supported()) names.emplace_back(candidate->name);
+    return names;
+  }, "Names of the instruction sets that this machine has, the best first.");
+}

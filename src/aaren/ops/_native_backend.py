@@ -1,0 +1,217 @@
+"""The native backend: one pass over the tokens in C++ (folder `native/`), on CPUs.
+
+Values are read where they lie, in any layout whose last dimension is dense; outputs are written in the same layout.
+Sums are float64 inside, whatever the dtype. Results do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from aaren.ops._kernel import Gradients, Saved
+from aaren.ops._state import AttentionState
+
+_DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
+Address = tuple[int, int, int, int, int]
+
+
+def _load() -> tuple[ModuleType | None, str | None]:
+    """The compiled module, or why it is not there. PyTorch is imported first: both then share one pool of threads."""
+    try:
+        from aaren import _native
+    except ImportError:
+        return None, (
+            "the compiled module aaren._native is not in this installation; install a C++ compiler (GCC or Clang), "
+            "then run pip install --force-reinstall --no-deps aaren"
+        )
+    wanted = os.environ.get("AAREN_INSTRUCTION_SET")
+    if wanted:
+        _native.use(wanted)
+    return _native, None
+
+
+_native, missing = _load()
+
+
+def instruction_set() -> str | None:
+    """Name of the instruction set whose kernels run here, such as "avx2"; None where the kernels were not built.
+
+    The environment variable `AAREN_INSTRUCTION_SET` names another one than the best that the machine has.
+    """
+    return None if _native is None else _native.in_use()
+
+
+def _two(x: Tensor, lead: int) -> Tensor:
+    """The same numbers with exactly two leading dimensions of `lead`."""
+    if lead == 2:
+        return x
+    if lead == 1:
+        return x[None]
+    return x[None, None] if lead == 0 else x.flatten(0, lead - 2)
+
+
+def _scalars(x: Tensor | None, lead: int) -> Address | None:
+    """A tensor (..., tokens) as the kernels read it. The caller keeps `x` alive."""
+    if x is None:
+        return None
+    a, b, t = _two(x, lead).stride()
+    return x.data_ptr(), _DTYPES[x.dtype], a, b, t
+
+
+def _vectors(x: Tensor, lead: int) -> Address:
+    """The same for (..., tokens, dim)."""
+    a, b, t, _ = _two(x, lead).stride() if x.numel() else (0, 0, 0, 0)
+    return x.data_ptr(), _DTYPES[x.dtype], a, b, t
+
+
+def _readable(x: Tensor, lead: int, *, vectors: bool) -> Tensor:
+    """`x`, or a contiguous copy where its layout cannot be described by two strides and a dense last dimension."""
+    dense = not vectors or x.shape[-1] < 2 or x.stride(-1) == 1
+    if dense and (lead <= 2 or x.is_contiguous()):
+        return x
+    return x.contiguous()
+
+
+def _write_like(x: Tensor, lead: int, *, vectors: bool) -> tuple[Tensor, Tensor]:
+    """An empty tensor in the layout of `x` to return, and where the kernel writes: the same where it can."""
+    result = torch.empty_like(x)
+    dense = not vectors or x.shape[-1] < 2 or result.stride(-1) == 1
+    if dense and (lead <= 2 or result.is_contiguous()):
+        return result, result
+    return result, torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def _finished(result: Tensor, written: Tensor) -> Tensor:
+    return result if result is written else result.copy_(written)
+
+
+def _shape(values: Tensor, lead: int) -> tuple[int, int, int, int]:
+    a, b, tokens, dim = _two(values, lead).shape
+    return a, b, tokens, dim
+
+
+def _addresses(state: AttentionState) -> tuple[int, int, int]:
+    return state.max_score.data_ptr(), state.normalizer.data_ptr(), state.weighted_sum.data_ptr()
+
+
+def _kept(state: AttentionState) -> AttentionState:
+    """The state in float64 and contiguous, without a copy where it is so."""
+    return AttentionState(*(x.to(torch.float64).contiguous() for x in vars(state).values()))
+
+
+def _empty_state(batch: torch.Size, dim: int) -> AttentionState:
+    return AttentionState(
+        torch.empty(batch, dtype=torch.float64),
+        torch.empty(batch, dtype=torch.float64),
+        torch.empty((*batch, dim), dtype=torch.float64),
+    )
+
+
+def forward(
+    scores: Float[Tensor, "*batch tokens"],
+    values: Float[Tensor, "*batch tokens dim"],
+    log_decay: Float[Tensor, "*batch tokens"] | None,
+    state: AttentionState | None,
+) -> Saved:
+    """Outputs and final state. Canonical inputs: a masked token is a score of -inf, a reset a log-decay of -inf."""
+    assert _native is not None
+    batch, lead = scores.shape[:-1], scores.dim() - 1
+    scores, values = _readable(scores, lead, vectors=False), _readable(values, lead, vectors=True)
+    log_decay = None if log_decay is None else _readable(log_decay, lead, vectors=False)
+    start = None if state is None else _kept(state)
+    outputs, written = _write_like(values, lead, vectors=True)
+    gain = torch.empty(scores.shape, dtype=torch.float64)
+    end = _empty_state(batch, values.shape[-1])
+    _native.forward(
+        torch.get_num_threads(),
+        _shape(values, lead),
+        _scalars(scores, lead),
+        _vectors(values, lead),
+        _scalars(log_decay, lead),
+        None if start is None else _addresses(start),
+        _vectors(written, lead),
+        gain.data_ptr(),
+        _addresses(end),
+    )
+    return Saved(_finished(outputs, written), gain, end)
+
+
+def backward(
+    grad_outputs: Float[Tensor, "*batch tokens dim"],
+    end_acc: Float[Tensor, "*batch dim"],
+    end_r: Float[Tensor, "*batch"],
+    scores: Float[Tensor, "*batch tokens"],
+    values: Float[Tensor, "*batch tokens dim"],
+    log_decay: Float[Tensor, "*batch tokens"] | None,
+    start_mean: Float[Tensor, "*batch dim"],
+    saved: Saved,
+) -> Gradients:
+    """The closed-form gradients; the formulas are in `aaren.ops._blocks.backward` and docs/mathematics.md."""
+    assert _native is not None
+    batch, lead = scores.shape[:-1], scores.dim() - 1
+    scores, values = _readable(scores, lead, vectors=False), _readable(values, lead, vectors=True)
+    grad_outputs = _readable(grad_outputs.to(values.dtype), lead, vectors=True)
+    outputs = _readable(saved.outputs, lead, vectors=True)
+    gain, end_acc, end_r, start_mean = (x.contiguous() for x in (saved.gain, end_acc, end_r, start_mean))
+    grad_scores, written_scores = _write_like(scores, lead, vectors=False)
+    grad_values, written_values = _write_like(values, lead, vectors=True)
+    grad_decay, written_decay = (None, None) if log_decay is None else _write_like(log_decay, lead, vectors=False)
+    grad_mean = torch.empty((*batch, values.shape[-1]), dtype=torch.float64)
+    grad_lse = torch.empty(batch, dtype=torch.float64)
+    _native.backward(
+        torch.get_num_threads(),
+        _shape(values, lead),
+        _vectors(grad_outputs, lead),
+        _scalars(scores, lead),
+        _vectors(values, lead),
+        _vectors(outputs, lead),
+        gain.data_ptr(),
+        end_acc.data_ptr(),
+        end_r.data_ptr(),
+        start_mean.data_ptr(),
+        _scalars(written_scores, lead),
+        _vectors(written_values, lead),
+        _scalars(written_decay, lead),
+        grad_mean.data_ptr(),
+        grad_lse.data_ptr(),
+    )
+    return Gradients(
+        _finished(grad_scores, written_scores),
+        _finished(grad_values, written_values),
+        None if grad_decay is None or written_decay is None else _finished(grad_decay, written_decay),
+        grad_mean,
+        grad_lse,
+    )
+
+
+def step(
+    scores: Float[Tensor, "*batch"],
+    values: Float[Tensor, "*batch dim"],
+    log_decay: Float[Tensor, "*batch"] | None,
+    state: AttentionState,
+) -> tuple[Float[Tensor, "*batch dim"], AttentionState]:
+    """One token without gradients: the paper's RNN cell for all rows in one call, in the kept dtype."""
+    assert _native is not None
+    scores, values = scores[..., None], values[..., None, :]
+    batch, lead = scores.shape[:-1], scores.dim() - 1
+    scores, values = _readable(scores, lead, vectors=False), _readable(values, lead, vectors=True)
+    log_decay = None if log_decay is None else _readable(log_decay[..., None], lead, vectors=False)
+    start, end = _kept(state), _empty_state(batch, values.shape[-1])
+    outputs = torch.empty((*batch, values.shape[-1]), dtype=values.dtype)
+    if values.numel() or scores.numel():
+        _native.step(
+            torch.get_num_threads(),
+            _shape(values, lead),
+            _scalars(scores, lead),
+            _vectors(values, lead),
+            _scalars(log_decay, lead),
+            _addresses(start),
+            _vectors(outputs[..., None, :], lead),
+            _addresses(end),
+        )
+    return outputs, end
