@@ -454,9 +454,9 @@ void backward_item(const Backward& f, const Cut& c, int64_t item, const Partial&
   const auto scratch = std::make_unique<double[]>(c.together * (here + 1));
   double *rests = scratch.get(), *kept = rests + c.together * here;
   for (int64_t r = 0; r < c.together; ++r) {
-    std::memcpy(f.grad_start_mean + (row + r) * s.dim + from, f.end_acc + (row + r) * s.dim + from,
-                (to - from) * sizeof(double));
-    if (from == 0) rests[r * here] = f.end_r[row + r];  // the first piece alone carries what the end adds
+    double* acc = f.grad_start_mean + (row + r) * s.dim;
+    for (int64_t d = from; d < to; ++d) acc[d] = f.end_acc ? f.end_acc[(row + r) * s.dim + d] : 0;
+    if (from == 0 && f.end_r) rests[r * here] = f.end_r[row + r];  // the first piece alone carries what the end adds
     kept[r] = 1;
   }
 
@@ -477,7 +477,7 @@ void backward_item(const Backward& f, const Cut& c, int64_t item, const Partial&
         if (t == 0) {
           double dot = 0;
           for (int64_t d = p.first; d < p.first + p.width; ++d) {
-            dot += f.start_mean[(row + r) * s.dim + d] * acc[d];
+            if (f.start_mean) dot += f.start_mean[(row + r) * s.dim + d] * acc[d];
             acc[d] = g.forgets(0) ? 0 : acc[d] * g.kept[0];
           }
           into_kept[0] += dot - *rest;
@@ -605,9 +605,13 @@ void step(const Forward& f, int threads) {
 
 }  // namespace
 
+#define AAREN_JOIN(a, b) a##b
+#define AAREN_JOINED(a, b) AAREN_JOIN(a, b)
 #define AAREN_STRING(x) #x
 #define AAREN_NAME(x) AAREN_STRING(x)
+
+void AAREN_JOINED(layer_step_, AAREN_ISA)(const LayerStep&);  // layer.cpp
 extern const Kernels AAREN_ISA;
-const Kernels AAREN_ISA = {AAREN_NAME(AAREN_ISA), forward, backward, step};
+const Kernels AAREN_ISA = {AAREN_NAME(AAREN_ISA), forward, backward, step, AAREN_JOINED(layer_step_, AAREN_ISA)};
 
 }  // namespace aaren

@@ -40,17 +40,20 @@ struct Backward {
   Shape shape;
   Tensor grad_outputs, scores, values, outputs;
   const double* gain;
-  const double *end_acc, *end_r;   // behind the last token
-  const double* start_mean;
+  const double *end_acc, *end_r;  // behind the last token; null for zeros
+  const double* start_mean;       // null for zeros
   Tensor grad_scores, grad_values, grad_log_decay;
   double *grad_start_mean, *grad_start_lse;
 };
+
+struct LayerStep;  // layer.h
 
 struct Kernels {
   const char* name;
   void (*forward)(const Forward&, int threads);
   void (*backward)(const Backward&, int threads);
   void (*step)(const Forward&, int threads);  // one token, forward only; `gain` is not written
+  void (*layer_step)(const LayerStep&);
 };
 
 extern const Kernels baseline;

@@ -47,6 +47,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
     table = dict(_registry._BACKENDS)
     monkeypatch.setattr(_registry, "_BACKENDS", table)
+    monkeypatch.setattr(_registry, "_AUTO", {})
     return table
 
 

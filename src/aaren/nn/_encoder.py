@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aaren.nn._aaren import Aaren, Decay, require_tokens
+from aaren.nn._fused_step import fused_step
 from aaren.nn._transformer import CausalSelfAttention, KVCache
 from aaren.ops import AttentionState
 
@@ -166,6 +167,23 @@ class AarenEncoderLayer(_EncoderLayer[AttentionState]):
             bias,
             factory,
         )
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch tokens d"],
+        state: AttentionState | None = None,
+        mask: Bool[Tensor, "batch tokens"] | None = None,
+        *,
+        resets: Bool[Tensor, "batch tokens"] | None = None,
+        elapsed: Float[Tensor, "batch tokens"] | None = None,
+    ) -> tuple[Float[Tensor, "batch tokens d"], AttentionState]:
+        """As the layer above; one token of a small batch without gradients runs in a single native call."""
+        if state is not None and mask is None and resets is None and x.shape[1:2] == (1,):
+            require_tokens(x, self.d_model, elapsed=elapsed)
+            done = fused_step(self, x, state, elapsed)
+            if done is not None:
+                return done
+        return super().forward(x, state, mask, resets=resets, elapsed=elapsed)
 
     def init_state(self, batch_size: int) -> AttentionState:
         """The state of a sequence that has not begun."""

@@ -3,7 +3,10 @@
 One operator with several backends that agree, and the state that one call leaves to the next.
 """
 
-from aaren.ops._checks import check_finite
+from aaren.ops._checks import check_finite, checks_finite
+from aaren.ops._eager import is_plain
+from aaren.ops._native_backend import instruction_set
+from aaren.ops._native_backend import layer_step as native_layer_step
 from aaren.ops._prefix_attention import prefix_attention
 from aaren.ops._reference import step
 from aaren.ops._registry import Backend, backends, choose_backend, register_backend
@@ -14,8 +17,12 @@ __all__ = [
     "Backend",
     "backends",
     "check_finite",
+    "checks_finite",
     "choose_backend",
+    "instruction_set",
+    "is_plain",
     "kept_dtype",
+    "native_layer_step",
     "prefix_attention",
     "register_backend",
     "step",

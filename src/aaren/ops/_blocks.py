@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aaren.ops._kernel import Gradients, Saved
+from aaren.ops._kernel import End, Gradients, Saved
 from aaren.ops._reference import accumulation_dtype, start_state
 from aaren.ops._state import AttentionState
 
@@ -200,17 +200,16 @@ def forward(
 
 def backward(
     grad_outputs: Float[Tensor, "*batch tokens dim"],
-    end_acc: Float[Tensor, "*batch dim"],
-    end_r: Float[Tensor, "*batch"],
+    end: End | None,
     scores: Float[Tensor, "*batch tokens"],
     values: Float[Tensor, "*batch tokens dim"],
     log_decay: Float[Tensor, "*batch tokens"] | None,
-    start_mean: Float[Tensor, "*batch dim"],
+    start_mean: Float[Tensor, "*batch dim"] | None,
     saved: Saved,
 ) -> Gradients:
     r"""Closed-form gradients, linear in the tokens, from the outputs and from the final state.
 
-    With the gain g and retention f of the forward pass, backwards over the tokens from `end_acc` and `end_r`:
+    With the gain g and retention f of the forward pass, backwards over the tokens from `end`:
 
     .. math::
         acc_i = do_i + f_{i+1} acc_{i+1} \qquad r_i = o_i \cdot do_i + f_{i+1} r_{i+1}
@@ -226,7 +225,9 @@ def backward(
     v = _hide_masked(scores, values).to(work).reshape(rows, tokens, dim)
     o = saved.outputs.to(work).reshape(rows, tokens, dim)
     gain = saved.gain.reshape(rows, tokens)
-    start_mean = start_mean.reshape(rows, dim)
+    zeros = torch.zeros(rows, dim, dtype=kept, device=values.device)
+    start_mean = zeros if start_mean is None else start_mean.reshape(rows, dim)
+    end_acc, end_r = (zeros, zeros.new_zeros(rows)) if end is None else end
 
     grad_o = grad_outputs.to(work).reshape(rows, tokens, dim)
     product = o * grad_o  # one buffer for three products: fresh memory of this size costs more than the products

@@ -36,9 +36,13 @@ def check_finite(enabled: bool = True) -> Iterator[None]:
         _check_finite = before
 
 
-def _require(condition: bool, name: str, expected: str, received: object, remedy: str = "") -> None:
-    if not condition:
-        raise ValueError(f"{name}: expected {expected}, received {received}" + (f"; {remedy}" if remedy else ""))
+def checks_finite() -> bool:
+    """Whether `check_finite` is on."""
+    return _check_finite
+
+
+def _refusal(name: str, expected: str, received: object, remedy: str = "") -> ValueError:
+    return ValueError(f"{name}: expected {expected}, received {received}" + (f"; {remedy}" if remedy else ""))
 
 
 def check_inputs(
@@ -50,18 +54,20 @@ def check_inputs(
     resets: Tensor | None,
 ) -> None:
     """Refuse wrong shapes, dtypes and devices with what was expected, what came and what to do."""
-    _require(scores.dim() >= 1, "scores", "shape (..., tokens)", tuple(scores.shape))
-    _require(
-        values.dim() == scores.dim() + 1 and values.shape[:-1] == scores.shape,
-        "values",
-        f"shape (..., tokens, dim) = {(*scores.shape, 'dim')} to go with scores {tuple(scores.shape)}",
-        tuple(values.shape),
-        "expand or reshape one of the two",
-    )
+    shape = scores.shape
+    if not shape:
+        raise _refusal("scores", "shape (..., tokens)", tuple(shape))
+    if values.dim() != len(shape) + 1 or values.shape[:-1] != shape:
+        raise _refusal(
+            "values",
+            f"shape (..., tokens, dim) = {(*shape, 'dim')} to go with scores {tuple(shape)}",
+            tuple(values.shape),
+            "expand or reshape one of the two",
+        )
     for name, tensor in (("log_decay", log_decay), ("mask", mask), ("resets", resets)):
-        if tensor is not None:
-            shape, received = tuple(scores.shape), tuple(tensor.shape)
-            _require(received == shape, name, f"the shape of scores, {shape}", received, f"use {name}.expand")
+        if tensor is not None and tensor.shape != shape:
+            expected = f"the shape of scores, {tuple(shape)}"
+            raise _refusal(name, expected, tuple(tensor.shape), f"use {name}.expand")
     for name, tensor in (("scores", scores), ("values", values), ("log_decay", log_decay)):
         if tensor is not None and not tensor.is_floating_point():
             raise TypeError(f"{name}: expected a floating dtype, received {tensor.dtype}; use {name}.float()")
@@ -70,13 +76,13 @@ def check_inputs(
             raise TypeError(f"{name}: expected torch.bool, received {tensor.dtype}; use {name}.bool()")
     if state is not None:
         check_state(state, scores, values)
-    others = {"values": values, "log_decay": log_decay, "mask": mask, "resets": resets}
-    others["state"] = None if state is None else state.weighted_sum
-    for name, tensor in others.items():
-        if tensor is not None and tensor.device != scores.device:
+    device, w = scores.device, None if state is None else state.weighted_sum
+    others = (("values", values), ("log_decay", log_decay), ("mask", mask), ("resets", resets), ("state", w))
+    for name, tensor in others:
+        if tensor is not None and tensor.device != device:
             raise ValueError(
-                f"{name}: expected the device of scores, {scores.device}, received {tensor.device}; "
-                f"use {name}.to({str(scores.device)!r})"
+                f"{name}: expected the device of scores, {device}, received {tensor.device}; "
+                f"use {name}.to({str(device)!r})"
             )
 
 
@@ -84,18 +90,17 @@ def check_state(state: AttentionState, scores: Tensor, values: Tensor) -> None:
     """Refuse a state of another batch shape or another dim."""
     if not isinstance(state, AttentionState):
         raise TypeError(f"state: expected an AttentionState or None, received {type(state).__name__}")
-    batch, dim = tuple(scores.shape[:-1]), values.shape[-1]
-    expected = f"max_score {batch}, normalizer {batch}, weighted_sum {(*batch, dim)}"
-    shapes = (tuple(state.max_score.shape), tuple(state.normalizer.shape), tuple(state.weighted_sum.shape))
-    received = f"max_score {shapes[0]}, normalizer {shapes[1]}, weighted_sum {shapes[2]}"
-    _require(
-        shapes == (batch, batch, (*batch, dim)),
-        "state",
-        expected,
-        received,
-        f"is it of another model or batch? start with AttentionState.identity({batch}, {dim})",
-    )
-    for name, tensor in vars(state).items():
+    batch, dim = scores.shape[:-1], values.shape[-1]
+    m, u, w = state.max_score, state.normalizer, state.weighted_sum
+    if m.shape != batch or u.shape != batch or w.shape[:-1] != batch or w.shape[-1:] != (dim,):
+        rows = tuple(batch)
+        raise _refusal(
+            "state",
+            f"max_score {rows}, normalizer {rows}, weighted_sum {(*rows, dim)}",
+            f"max_score {tuple(m.shape)}, normalizer {tuple(u.shape)}, weighted_sum {tuple(w.shape)}",
+            f"is it of another model or batch? start with AttentionState.identity({rows}, {dim})",
+        )
+    for name, tensor in (("max_score", m), ("normalizer", u), ("weighted_sum", w)):
         if not tensor.is_floating_point():
             raise TypeError(f"state.{name}: expected a floating dtype, received {tensor.dtype}")
 

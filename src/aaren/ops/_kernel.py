@@ -37,26 +37,33 @@ class Gradients(NamedTuple):
     start_lse: Float[Tensor, "*batch"]
 
 
-Backward = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor, Saved], Gradients]
-"""(grad_outputs, end_acc, end_r, scores, values, log_decay, mean of the initial state, saved) to `Gradients`.
+End = tuple[Tensor, Tensor]
+"""What stands behind the last token in the backward recurrence, for the final state: acc (..., dim) and r (...)."""
 
-`end_acc`, shape (..., dim), and `end_r`, shape (...), stand behind the last token, for the final state. There is at
-least one row and one token. Gradients have the layout of `torch.empty_like` of what they belong to.
+Backward = Callable[[Tensor, End | None, Tensor, Tensor, Tensor | None, Tensor | None, Saved], Gradients]
+"""(grad_outputs, end, scores, values, log_decay, mean of the initial state, saved) to `Gradients`.
+
+No end and no mean stand for zeros. There is at least one row and one token. Gradients have the layout of
+`torch.empty_like` of what they belong to.
 """
 
 Step = Callable[[Tensor, Tensor, Tensor | None, AttentionState], tuple[Tensor, AttentionState]]
 """One token without gradients: (scores (...), values (..., dim), log_decay, state) to (outputs, state)."""
 
 
-def gradients_behind_the_end(
-    state: AttentionState, grad_normalizer: Float[Tensor, "*batch"], grad_weighted_sum: Float[Tensor, "*batch dim"]
-) -> tuple[Float[Tensor, "*batch dim"], Float[Tensor, "*batch"]]:
-    """Gradients to the final (u, w) as the backward's acc and r behind the last token.
+def end_of_backward(
+    state: AttentionState, grad_normalizer: Tensor | None, grad_weighted_sum: Tensor | None
+) -> End | None:
+    """Gradients to the final (u, w), shapes (...) and (..., dim), as acc and r behind the last token.
 
     u = exp(lse - m) and w = o u with m constant, which cancels in all that a state is used for. So acc = do = dw u,
     dlse = du u + dw · w, and r = o · do - dlse = -du u.
     """
-    return grad_weighted_sum * state.normalizer[..., None], -grad_normalizer * state.normalizer
+    if grad_normalizer is None and grad_weighted_sum is None:
+        return None
+    u, w = state.normalizer, state.weighted_sum
+    acc = torch.zeros_like(w) if grad_weighted_sum is None else grad_weighted_sum * u[..., None]
+    return acc, torch.zeros_like(u) if grad_normalizer is None else -grad_normalizer * u
 
 
 def gradients_to_state(

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from aaren.ops._kernel import Gradients, Saved, gradients_behind_the_end, gradients_to_state
+from aaren.ops._kernel import Gradients, Saved, end_of_backward, gradients_to_state
 from aaren.ops._reference import start_state
 from aaren.ops._registry import kernel
 from aaren.ops._state import AttentionState, kept_dtype
@@ -27,7 +27,7 @@ _library.define(
     tags=_TAGS,
 )
 _library.define(
-    f"prefix_attention_backward(Tensor grad_outputs, Tensor grad_normalizer, Tensor grad_weighted_sum, {_INPUTS}, "
+    f"prefix_attention_backward(Tensor grad_outputs, Tensor? grad_normalizer, Tensor? grad_weighted_sum, {_INPUTS}, "
     "Tensor outputs, Tensor gain, Tensor final_max, Tensor final_normalizer, Tensor final_weighted_sum, str backend) "
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     tags=_TAGS,
@@ -94,8 +94,8 @@ def _fake_forward(
 
 def _backward(
     grad_outputs: Tensor,
-    grad_normalizer: Tensor,
-    grad_weighted_sum: Tensor,
+    grad_normalizer: Tensor | None,
+    grad_weighted_sum: Tensor | None,
     scores: Tensor,
     values: Tensor,
     log_decay: Tensor | None,
@@ -114,27 +114,19 @@ def _backward(
         raise AssertionError(f"backend {backend!r} has no backward")
     final = AttentionState(final_max, final_normalizer, final_weighted_sum)
     state = _state(max_score, normalizer, weighted_sum)
-    end_acc, end_r = gradients_behind_the_end(final, grad_normalizer, grad_weighted_sum)
+    end = end_of_backward(final, grad_normalizer, grad_weighted_sum)
     # an op must return tensors: an empty one stands for "no gradient"
     none = [scores.new_empty(0) for _ in range(4)]
-    start = start_state(scores, values, state)
     if scores.numel() == 0:
         # the final state is the initial one
         no_decay = None if log_decay is None else torch.zeros_like(log_decay)
-        grad_lse = (start.output() * end_acc).sum(-1) - end_r
-        found = Gradients(torch.zeros_like(scores), torch.zeros_like(values), no_decay, end_acc, grad_lse)
+        acc, r = (torch.zeros_like(final_weighted_sum), torch.zeros_like(final_max)) if end is None else end
+        grad_lse = (final.output() * acc).sum(-1) - r
+        found = Gradients(torch.zeros_like(scores), torch.zeros_like(values), no_decay, acc, grad_lse)
     else:
+        start_mean = None if state is None else start_state(scores, values, state).output()
         with _without_autocast(scores.device):
-            found = run(
-                grad_outputs,
-                end_acc,
-                end_r,
-                scores,
-                values,
-                log_decay,
-                start.output(),
-                Saved(outputs, gain, final),
-            )
+            found = run(grad_outputs, end, scores, values, log_decay, start_mean, Saved(outputs, gain, final))
     to_state = None if state is None else gradients_to_state(state, found.start_mean, found.start_lse)
     return (
         found.scores,
@@ -148,8 +140,8 @@ def _backward(
 
 def _fake_backward(
     grad_outputs: Tensor,
-    grad_normalizer: Tensor,
-    grad_weighted_sum: Tensor,
+    grad_normalizer: Tensor | None,
+    grad_weighted_sum: Tensor | None,
     scores: Tensor,
     values: Tensor,
     log_decay: Tensor | None,
@@ -173,12 +165,15 @@ def _fake_backward(
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Five) -> None:
     *tensors, ctx.backend = inputs
+    ctx.set_materialize_grads(False)  # of the final state there are none, most of the time
     ctx.save_for_backward(*tensors, *output)
 
 
-def _autograd(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+def _autograd(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
     grad_outputs, _, _, grad_normalizer, grad_weighted_sum = grads
     saved = ctx.saved_tensors
+    if grad_outputs is None:
+        grad_outputs = torch.zeros_like(saved[6])
     results = torch.ops.aaren.prefix_attention_backward(
         grad_outputs, grad_normalizer, grad_weighted_sum, *saved, ctx.backend
     )

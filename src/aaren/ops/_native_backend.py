@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 from types import ModuleType
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from aaren.ops._kernel import Gradients, Saved
+from aaren.ops._kernel import End, Gradients, Saved
 from aaren.ops._state import AttentionState
 
 _DTYPES = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3}
@@ -101,6 +102,11 @@ def _addresses(state: AttentionState) -> tuple[int, int, int]:
 
 def _kept(state: AttentionState) -> AttentionState:
     """The state in float64 and contiguous, without a copy where it is so."""
+    w = state.weighted_sum
+    if w.dtype is torch.float64 and w.is_contiguous() and state.normalizer.is_contiguous():
+        max_score = state.max_score
+        if max_score.dtype is state.normalizer.dtype is torch.float64 and max_score.is_contiguous():
+            return state
     return AttentionState(*(x.to(torch.float64).contiguous() for x in vars(state).values()))
 
 
@@ -112,6 +118,13 @@ def _empty_state(batch: torch.Size, dim: int) -> AttentionState:
     )
 
 
+def _end_of(state: AttentionState) -> AttentionState:
+    """Memory for the state after this one, which is contiguous."""
+    w = state.weighted_sum
+    empty = torch.empty(w.shape[:-1], dtype=torch.float64)
+    return AttentionState(empty, torch.empty_like(empty), torch.empty(w.shape, dtype=torch.float64))
+
+
 def forward(
     scores: Float[Tensor, "*batch tokens"],
     values: Float[Tensor, "*batch tokens dim"],
@@ -121,10 +134,11 @@ def forward(
     """Outputs and final state. Canonical inputs: a masked token is a score of -inf, a reset a log-decay of -inf."""
     assert _native is not None
     batch, lead = scores.shape[:-1], scores.dim() - 1
+    # laid out like the caller's values, not like a copy that is read in their place
+    outputs, written = _write_like(values, lead, vectors=True)
     scores, values = _readable(scores, lead, vectors=False), _readable(values, lead, vectors=True)
     log_decay = None if log_decay is None else _readable(log_decay, lead, vectors=False)
     start = None if state is None else _kept(state)
-    outputs, written = _write_like(values, lead, vectors=True)
     gain = torch.empty(scores.shape, dtype=torch.float64)
     end = _empty_state(batch, values.shape[-1])
     _native.forward(
@@ -143,23 +157,24 @@ def forward(
 
 def backward(
     grad_outputs: Float[Tensor, "*batch tokens dim"],
-    end_acc: Float[Tensor, "*batch dim"],
-    end_r: Float[Tensor, "*batch"],
+    end: End | None,
     scores: Float[Tensor, "*batch tokens"],
     values: Float[Tensor, "*batch tokens dim"],
     log_decay: Float[Tensor, "*batch tokens"] | None,
-    start_mean: Float[Tensor, "*batch dim"],
+    start_mean: Float[Tensor, "*batch dim"] | None,
     saved: Saved,
 ) -> Gradients:
     """The closed-form gradients; the formulas are in `aaren.ops._blocks.backward` and docs/mathematics.md."""
     assert _native is not None
     batch, lead = scores.shape[:-1], scores.dim() - 1
+    grad_scores, written_scores = _write_like(scores, lead, vectors=False)
+    grad_values, written_values = _write_like(values, lead, vectors=True)
     scores, values = _readable(scores, lead, vectors=False), _readable(values, lead, vectors=True)
     grad_outputs = _readable(grad_outputs.to(values.dtype), lead, vectors=True)
     outputs = _readable(saved.outputs, lead, vectors=True)
-    gain, end_acc, end_r, start_mean = (x.contiguous() for x in (saved.gain, end_acc, end_r, start_mean))
-    grad_scores, written_scores = _write_like(scores, lead, vectors=False)
-    grad_values, written_values = _write_like(values, lead, vectors=True)
+    gain = saved.gain.contiguous()
+    end_acc, end_r = (None, None) if end is None else (end[0].contiguous(), end[1].contiguous())
+    start_mean = None if start_mean is None else start_mean.contiguous()
     grad_decay, written_decay = (None, None) if log_decay is None else _write_like(log_decay, lead, vectors=False)
     grad_mean = torch.empty((*batch, values.shape[-1]), dtype=torch.float64)
     grad_lse = torch.empty(batch, dtype=torch.float64)
@@ -171,9 +186,9 @@ def backward(
         _vectors(values, lead),
         _vectors(outputs, lead),
         gain.data_ptr(),
-        end_acc.data_ptr(),
-        end_r.data_ptr(),
-        start_mean.data_ptr(),
+        0 if end_acc is None else end_acc.data_ptr(),
+        0 if end_r is None else end_r.data_ptr(),
+        0 if start_mean is None else start_mean.data_ptr(),
         _scalars(written_scores, lead),
         _vectors(written_values, lead),
         _scalars(written_decay, lead),
@@ -215,3 +230,34 @@ def step(
             _addresses(end),
         )
     return outputs, end
+
+
+def layer_step(
+    layer: tuple[Any, ...],
+    x: Float[Tensor, "batch 1 d"],
+    log_decay: Float[Tensor, "batch heads 1"] | None,
+    state: AttentionState,
+) -> tuple[Float[Tensor, "batch 1 d"], AttentionState]:
+    """One token through a whole encoder layer without gradients, in float32.
+
+    Args:
+        layer: width, heads, hidden width, whether norms come first, activation (0 relu, 1 gelu), two epsilons, and
+            the addresses of query, then of weight and bias of in_proj, out_proj, linear1, linear2, norm1 and norm2,
+            0 where there is no bias; all float32 and contiguous.
+        x: shape (batch, 1, width), contiguous.
+        log_decay: shape (batch, heads, 1), or None.
+        state: batch shape (batch, heads).
+    """
+    assert _native is not None
+    y, start, end = torch.empty_like(x), _kept(state), _end_of(state)
+    log_decay = None if log_decay is None else log_decay.float().contiguous()
+    _native.layer_step(
+        layer,
+        x.shape[0],
+        x.data_ptr(),
+        0 if log_decay is None else log_decay.data_ptr(),
+        _addresses(start),
+        _addresses(end),
+        y.data_ptr(),
+    )
+    return y, end

@@ -9,13 +9,17 @@ from torch.autograd import forward_ad
 
 from aaren.ops import _library as _library  # defines torch.ops.aaren
 from aaren.ops._checks import check_inputs, check_numbers
+from aaren.ops._eager import is_plain
+from aaren.ops._reference import step
 from aaren.ops._registry import choose_backend
 from aaren.ops._state import AttentionState
 
 
 def _refuse_forward_mode(*tensors: Tensor | None) -> None:
     """A kernel has a backward alone; forward-mode differentiation would find the derivative 0 without a word."""
-    if any(x is not None and forward_ad.unpack_dual(x).tangent is not None for x in tensors):
+    if forward_ad._current_level >= 0 and any(
+        x is not None and forward_ad.unpack_dual(x).tangent is not None for x in tensors
+    ):
         raise RuntimeError(
             "prefix_attention: expected reverse-mode differentiation, received forward-mode tangents (jvp), which "
             "kernels do not have; use backend='definition', 'recurrence' or 'scan'"
@@ -81,8 +85,9 @@ def prefix_attention(
 
     chosen = choose_backend(backend, scores.device)
     if backend == "auto" and scores.shape[-1] == 1 and state is not None and not torch.is_grad_enabled():
+        run = chosen.step if is_plain(scores, values) else step  # tracers see the reference's operations
         decay = None if log_decay is None else log_decay[..., 0]
-        output, state = chosen.step(scores[..., 0], values[..., 0, :], decay, state)
+        output, state = run(scores[..., 0], values[..., 0, :], decay, state)
         return output[..., None, :], state
 
     if chosen.backward is None:

@@ -42,11 +42,13 @@ class Backend:
 
 
 _BACKENDS: dict[str, Backend] = {}
+_AUTO: dict[str, Backend] = {}  # the choice of "auto" by type of device
 
 
 def register_backend(backend: Backend) -> None:
     """Add a backend, or replace the one of the same name."""
     _BACKENDS[backend.name] = backend
+    _AUTO.clear()
 
 
 def backends() -> tuple[Backend, ...]:
@@ -74,7 +76,9 @@ def choose_backend(name: str, device: torch.device) -> Backend:
         'native'
     """
     if name == "auto":
-        return next(backend for backend in backends() if backend.runs_on(device))
+        if device.type not in _AUTO:
+            _AUTO[device.type] = next(backend for backend in backends() if backend.runs_on(device))
+        return _AUTO[device.type]
     backend = _BACKENDS.get(name)
     if backend is None:
         known = ", ".join(["auto", *_BACKENDS])

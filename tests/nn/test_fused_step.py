@@ -1,0 +1,212 @@
+"""The single native call of a streamed token: it is the long way's result, and steps aside where it must."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from aaren.nn import AarenEncoder, AarenEncoderLayer
+from aaren.nn import _encoder as encoder_module
+from aaren.nn import _fused_step as fused
+from aaren.ops import AttentionState, check_finite
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """How many tokens took the single call: one entry each."""
+    made: list[int] = []
+
+    def counted(*arguments: object) -> object:
+        made.append(1)
+        return native(*arguments)
+
+    native = fused.native_layer_step
+    monkeypatch.setattr(fused, "native_layer_step", counted)
+    return made
+
+
+def long_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every token from now on runs through PyTorch's operations."""
+    monkeypatch.setattr(encoder_module, "fused_step", lambda *arguments: None)
+
+
+def stream(
+    encoder: AarenEncoder, x: Tensor, elapsed: Tensor | None = None
+) -> tuple[Tensor, tuple[AttentionState, ...]]:
+    """All tokens one by one."""
+    state, outputs = encoder.init_state(len(x)), []
+    with torch.no_grad():
+        for k in range(x.shape[1]):
+            y, state = encoder.step(x[:, k], state, elapsed=None if elapsed is None else elapsed[:, k])
+            outputs.append(y)
+    return torch.stack(outputs, 1), state
+
+
+OPTIONS = [
+    {},
+    {"norm_first": True},
+    {"bias": False, "activation": "gelu"},
+    {"decay": "learned", "activation": F.gelu},
+    {"decay": "time", "norm_first": True},
+]
+
+
+@pytest.mark.parametrize("batch", [1, 3, fused.LARGEST_BATCH])
+@pytest.mark.parametrize(("width", "heads", "hidden"), [(1, 1, 1), (6, 3, 5), (36, 4, 70), (128, 8, 512)])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_single_call_is_the_long_way(
+    options: dict[str, object],
+    width: int,
+    heads: int,
+    hidden: int,
+    batch: int,
+    calls: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Outputs and states agree to rounding, at odd widths too, and every token really took the single call."""
+    torch.manual_seed(0)
+    encoder = AarenEncoder(AarenEncoderLayer(width, heads, hidden, **options), 2).eval()
+    x, elapsed = torch.randn(batch, 7, width), torch.rand(batch, 7)
+    y, state = stream(encoder, x, elapsed)
+    assert len(calls) == 2 * 7
+    long_way(monkeypatch)
+    expected, end = stream(encoder, x, elapsed)
+    assert len(calls) == 2 * 7
+    torch.testing.assert_close(y, expected, rtol=1e-5, atol=5e-6)
+    for a, b in zip(state, end, strict=True):
+        torch.testing.assert_close(a.output(), b.output(), rtol=1e-5, atol=5e-6)
+        torch.testing.assert_close(a.lse(), b.lse(), rtol=1e-5, atol=5e-6)
+        assert all(part.dtype == torch.float64 for part in vars(a).values())
+
+
+def test_state_is_a_value(calls: list[int]) -> None:
+    """The state that is given is left as it was, and the new one shares no memory with it."""
+    layer = AarenEncoderLayer(8, 2, 16).eval()
+    with torch.no_grad():
+        _, state = layer(torch.randn(2, 5, 8))
+        before = copy.deepcopy(state)
+        first, _ = layer(x := torch.randn(2, 1, 8), state)
+        second, after = layer(x, state)
+    assert len(calls) == 2
+    assert torch.equal(first, second)
+    for a, b, c in zip(vars(state).values(), vars(before).values(), vars(after).values(), strict=True):
+        assert torch.equal(a, b)
+        assert a.untyped_storage().data_ptr() != c.untyped_storage().data_ptr()
+
+
+def scale_weights(layer: AarenEncoderLayer) -> None:
+    with torch.no_grad():
+        for weight in layer.parameters():
+            weight.mul_(1.5)
+
+
+def scale_data(layer: AarenEncoderLayer) -> None:
+    for weight in layer.parameters():
+        weight.data = weight.data * 1.5
+
+
+def replace_parameter(layer: AarenEncoderLayer) -> None:
+    layer.linear1.weight = nn.Parameter(torch.randn_like(layer.linear1.weight))
+
+
+def replace_module(layer: AarenEncoderLayer) -> None:
+    layer.linear2 = nn.Linear(16, 8)
+
+
+def replace_activation(layer: AarenEncoderLayer) -> None:
+    layer.activation = F.gelu
+
+
+def load_weights(layer: AarenEncoderLayer) -> None:
+    layer.load_state_dict(AarenEncoderLayer(8, 2, 16).state_dict())
+
+
+@pytest.mark.parametrize(
+    "change", [scale_weights, scale_data, replace_parameter, replace_module, replace_activation, load_weights]
+)
+def test_a_changed_layer_is_seen(
+    change: Callable[[AarenEncoderLayer], None], calls: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights, submodules and activations that change between two tokens count from the next token on."""
+    torch.manual_seed(0)
+    layer = AarenEncoderLayer(8, 2, 16).eval()
+    x = torch.randn(2, 1, 8)
+    with torch.no_grad():
+        old, state = layer(x, layer.init_state(2))
+        change(layer)
+        new, _ = layer(x, state)
+        assert len(calls) == 2
+        assert (new - layer_of(layer, x, state, monkeypatch)).abs().max() < 1e-5
+        assert (new - old).abs().max() > 1e-3
+
+
+def layer_of(layer: AarenEncoderLayer, x: Tensor, state: AttentionState, monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    """The output of the long way."""
+    with monkeypatch.context() as patch:
+        long_way(patch)
+        return layer(x, state)[0]
+
+
+def hook(layer: AarenEncoderLayer) -> None:
+    layer.linear1.register_forward_hook(lambda module, inputs, output: output * 2)
+
+
+def subclass(layer: AarenEncoderLayer) -> None:
+    class Doubled(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    layer.linear1 = Doubled(8, 16)
+
+
+def strange_activation(layer: AarenEncoderLayer) -> None:
+    layer.activation = torch.tanh
+
+
+def dropout(layer: AarenEncoderLayer) -> None:
+    layer.train()
+
+
+def double(layer: AarenEncoderLayer) -> None:
+    layer.double()
+
+
+def parametrize(layer: AarenEncoderLayer) -> None:
+    nn.utils.parametrizations.weight_norm(layer.linear2)
+
+
+@pytest.mark.parametrize("change", [hook, subclass, strange_activation, dropout, double, parametrize])
+def test_steps_aside_for_what_it_does_not_know(change: Callable[[AarenEncoderLayer], None], calls: list[int]) -> None:
+    """Hooks, subclasses, unknown activations, active dropout, float64 and parametrisations take the long way."""
+    layer = AarenEncoderLayer(8, 2, 16, dropout=0.5).eval()
+    x = torch.randn(2, 1, 8)
+    with torch.no_grad():
+        _, state = layer(x, layer.init_state(2))
+        assert len(calls) == 1
+        change(layer)
+        layer(x.to(layer.norm1.weight.dtype), state)
+    assert len(calls) == 1
+
+
+def test_steps_aside_for_gradients_autocast_checks_and_tracers(calls: list[int]) -> None:
+    """Gradients, autocast, `check_finite`, `vmap`, function modes, masks and large batches take the long way."""
+    layer = AarenEncoderLayer(8, 2, 16).eval()
+    x, state = torch.randn(2, 1, 8), layer.init_state(2)
+    assert layer(x, state)[0].requires_grad
+    with torch.no_grad():
+        with torch.autocast("cpu"):
+            layer(x, state)
+        with check_finite(), pytest.raises(ValueError, match="nan at index"):
+            layer(x * torch.nan, state)
+        with torch.device("cpu"):
+            layer(x, state)
+        layer(x, state, torch.ones(2, 1, dtype=torch.bool))
+        big = fused.LARGEST_BATCH + 1
+        layer(torch.randn(big, 1, 8), layer.init_state(big))
+        torch.func.vmap(lambda token: layer(token, state)[0])(torch.randn(3, 2, 1, 8))
+    assert not calls
