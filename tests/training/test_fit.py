@@ -82,3 +82,35 @@ def test_a_run_that_diverges_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not finite"):
         train(tmp_path, learning_rate=1e30, clip=0.0)
     assert not (tmp_path / "config.json").exists()
+
+
+@pytest.mark.compiled
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # PyTorch's own, in its compiler
+def test_compiled_training_is_the_same_training(tmp_path: Path) -> None:
+    """With `compile` the losses are those of eager training to rounding; afterwards the model is an ordinary one."""
+    data = prepare(table(), (0.7, 0.1, 0.2))
+    losses, weights = [], []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = Forecaster(inputs=1, targets=1, calendar=data.calendar.shape[1], **{**MODEL, "dropout": 0.0})
+        found = fit(model, data, options(epochs=1, compile=compiled), tmp_path / str(compiled), progress=False)
+        losses.append(found["validation_loss"])
+        weights.append(model.state_dict())
+        assert model.encoder._compiled_call_impl is None
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert weights[0].keys() == weights[1].keys()
+
+
+def test_a_compiler_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a working compiler the error says so and what to do, and the encoder is left uncompiled."""
+    from torch._inductor.exc import InductorError
+
+    def fail(self: torch.nn.Module, *arguments: object, **options: object) -> object:
+        raise InductorError(RuntimeError("no g++"), "compile_fx")
+
+    data = prepare(table(), (0.7, 0.1, 0.2))
+    model = Forecaster(inputs=1, targets=1, calendar=data.calendar.shape[1], **MODEL)
+    monkeypatch.setattr(_Task, "training_step", fail)
+    with pytest.raises(TrainingError, match=r"torch\.compile failed: .*; train without compile"):
+        fit(model, data, options(epochs=1, compile=True), tmp_path, progress=False)
+    assert model.encoder._compiled_call_impl is None

@@ -55,6 +55,7 @@ def forecaster(
     seed: int = 0,
     accelerator: Literal["auto", "cpu", "gpu"] = "auto",
     precision: Literal["32-true", "bf16-mixed"] = "32-true",
+    compile: Annotated[bool, Flag] = False,  # noqa: A002
     resume: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> None:
@@ -120,6 +121,8 @@ def forecaster(
         "auto", "cpu" or "gpu".
     precision
         "32-true" or "bf16-mixed".
+    compile
+        Run the encoder through torch.compile; needs a C++ compiler and some minutes at the start.
     resume
         Go on from the last checkpoint in the folder, if there is one.
     json
@@ -157,6 +160,7 @@ def forecaster(
             seed=seed,
             accelerator=accelerator,
             precision=precision,
+            compile=compile,
         ),
         resume=resume,
         encoder=encoder,

@@ -14,7 +14,7 @@ from typing import Any
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler
 
 from aaren.errors import ModelFileError, TrainingError
@@ -40,6 +40,7 @@ class TrainingOptions:
         seed: decides initial weights, order of windows and dropout.
         accelerator: "auto", "cpu", "gpu", ... as Lightning names them.
         precision: "32-true", "bf16-mixed", ... as Lightning names them.
+        compile: run the encoder through `torch.compile`, which needs a C++ compiler and some minutes at the start.
     """
 
     epochs: int = 10
@@ -53,6 +54,7 @@ class TrainingOptions:
     seed: int = 0
     accelerator: str = "auto"
     precision: str = "32-true"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "stride"):
@@ -234,7 +236,8 @@ def fit(
         )
         resuming = resume and last.exists()
         try:
-            trainer.fit(task, *loaders, ckpt_path=str(last) if resuming else None, weights_only=True)
+            with _compiled(model.encoder, options.compile):
+                trainer.fit(task, *loaders, ckpt_path=str(last) if resuming else None, weights_only=True)
         except SystemExit as error:  # the trainer's answer to Ctrl-C
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
@@ -252,6 +255,26 @@ def fit(
         "windows": len(train),
         "history": task.history,
     }
+
+
+@contextmanager
+def _compiled(module: nn.Module, enabled: bool) -> Iterator[None]:
+    """Calls of the module run through `torch.compile` within this context; its parameters keep their names."""
+    if not enabled:
+        yield
+        return
+    from torch._inductor.exc import InductorError
+
+    module.compile()
+    try:
+        yield
+    except InductorError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise TrainingError(
+            f"torch.compile failed: {reason}; train without compile, or install a C++ compiler"
+        ) from error
+    finally:
+        module._compiled_call_impl = None
 
 
 @contextmanager
