@@ -155,6 +155,11 @@ struct Span {
     else
       put(to, i, x);
   }
+  template <typename T>
+  void fetch(const T* from) const {  // into the second cache, for the block after this one
+    for (size_t i = 0; i < n * kLanes<E> * sizeof(T); i += 64)
+      __builtin_prefetch(reinterpret_cast<const char*>(from) + i, 0, 2);
+  }
   int size() const { return some ? width : n * kLanes<E>; }
 };
 
@@ -365,6 +370,11 @@ void gradients_of(const S& span, const Rows<T>& x, const Gains& g, int count, bo
   for (int k = count - 1; k >= 0; --k) {
     const T* go = x.grad_outputs + k * x.stride_grad_outputs;
     const T* o = x.outputs + k * x.stride_outputs;
+    if (has_before) {  // three streams, backwards, are more than the hardware sees coming
+      span.fetch(go - kBlock * x.stride_grad_outputs);
+      span.fetch(o - kBlock * x.stride_outputs);
+      span.fetch(x.values + (k - kBlock) * x.stride_values);
+    }
     reach *= kept;
     if (kept == 0) {
       rest = 0;
