@@ -6,12 +6,12 @@ STAMP := $(VENV)/.installed
 AAREN_DATA ?= $(abspath ../shared/data)
 export AAREN_DATA
 
-.PHONY: demo test bench lint docs lock clean help
+.PHONY: demo test sanitize bench lint docs lock clean help
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-$(STAMP): pyproject.toml requirements/constraints.txt
+$(STAMP): pyproject.toml requirements/constraints.txt CMakeLists.txt $(wildcard native/*)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "aaren needs Python 3.11 or newer, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade "pip>=24"
@@ -26,8 +26,25 @@ test: $(STAMP)  ## all tests: with run-time shape checks, then those that compil
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not compiled" --jaxtyping-packages=aaren,beartype.beartype --cov --cov-report=
 	$(BIN)/python -m pytest -q -m compiled --cov --cov-append --cov-report=term --cov-fail-under=95
 
-bench: $(STAMP)  ## timings of the operator, after a correctness gate
-	$(BIN)/python benchmarks/prefix_attention.py
+sanitize: $(STAMP)  ## tests of the native kernels under the address and undefined-behaviour sanitizers of GCC
+	@test -e "$$(g++ -print-file-name=libasan.so 2>&1)" -a -e "$$(g++ -print-file-name=libubsan.so 2>&1)" || \
+		{ echo "make sanitize: needs g++ with its sanitizer libraries, libasan and libubsan (Fedora: packages of these names)" >&2; exit 1; }
+	CXX=g++ $(BIN)/pip install --quiet --no-deps --upgrade --target build/sanitize/site -C build-dir=build/sanitize/cmake \
+		-C cmake.build-type=RelWithDebInfo -C install.strip=false -C cmake.define.AAREN_SANITIZE=ON .
+	@ls build/sanitize/site/aaren/_native* > /dev/null || { echo "make sanitize: the extension was not built" >&2; exit 1; }
+	# -S: without the .pth files, that is, without the editable installation
+	PYTHONPATH=$(CURDIR)/build/sanitize/site:$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
+		LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)" \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OMP_NUM_THREADS=1 \
+		$(BIN)/python -S -m pytest -q --capture=sys -m "not compiled" --ignore tests/ops/test_memory.py tests/ops tests/nn/test_fused_step.py
+
+RECORD ?= runs/benchmarks
+bench: $(STAMP)  ## time and memory against peers and physical limits, after a correctness gate; JSON in runs/benchmarks
+	$(BIN)/python benchmarks/prefix_attention.py --json $(RECORD)/operator.json
+	for name in layer training step memory; do \
+		$(BIN)/python benchmarks/$$name.py --json $(RECORD)/$$name.json || exit 1; \
+	done
+	if command -v valgrind > /dev/null; then $(BIN)/python benchmarks/instructions.py; fi
 
 lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check
@@ -47,4 +64,4 @@ lock:  ## renew requirements/constraints.txt from a fresh environment
 	rm -rf .lock-venv
 
 clean:  ## remove what the other targets made
-	rm -rf $(VENV) docs/_build demo-output .pytest_cache .mypy_cache .ruff_cache .coverage
+	rm -rf $(VENV) build docs/_build demo-output .pytest_cache .mypy_cache .ruff_cache .coverage

@@ -1,144 +1,206 @@
-"""Time of prefix attention: `python benchmarks/prefix_attention.py [--json FILE] [--long-run]`.
+"""Time of prefix attention: `python benchmarks/prefix_attention.py [--json FILE] [--sweep] [--long-run]`.
 
-What is measured: wall time of one call in float32 on two CPU threads, forward, and forward with the gradients to
-scores, values and decay, for "blocks", for the paper's Algorithm 1 ("scan"), and, for scale, for two neighbours:
-`values.clone()`, which reads and writes each value once and is the physical limit of any forward pass, and PyTorch's
-`scaled_dot_product_attention(is_causal=True)`, which is ANOTHER computation (one query a token, quadratic work) and
-stands here because it is what a Transformer would run in the same place. Medians of interleaved rounds.
+What is measured: wall time of one call in float32 on two CPU threads: forward; backward alone, as the gradients of a
+kept graph to scores and values (and decay); and both. Contenders are "auto", the fastest backend here (the first line
+says which); "blocks", where it is another; the paper's Algorithm 1 (the backend "scan"); PyTorch's generic
+`associative_scan` of the same merge, eager; and PyTorch's `scaled_dot_product_attention(is_causal=True)`, which is
+ANOTHER computation (one query a token, quadratic work) and stands here because it is what a Transformer would run in
+the same place. Limit: `values.clone()`, which reads and writes each value once. A forward pass cannot do less. A
+backward pass reads values, outputs and their gradients and writes one gradient, four times one side of a clone. From
+32 MiB on, a clone (like any operator that returns a new tensor) gets its memory from the system page by page, which
+may take longer than the copy: a copy into memory that is there has a line of its own.
 
 What it does not say: nothing about other devices, dtypes or thread counts, about a whole layer or training step,
 about peak memory, or about one-token steps, where the overhead of a call counts and not the operator. Ratios travel
 between machines better than times do; on a shared machine neither is good to more than some 10 %.
 
-Nothing is timed before a gate has found every backend right, outputs, state and gradients, at odd sizes: exit code 1
-if one is wrong. `--long-run` adds the error of the kept state after 1e9 tokens (some minutes).
+Nothing is timed before a gate has found every backend right, outputs, state and gradients, at odd sizes, and the fast
+ones at the sizes that are timed: exit code 1 if one is wrong. `--compiled-scan` adds `associative_scan` under
+`torch.compile`, forward (its compilation takes minutes); `--long-run` the error of the kept state after 1e9 tokens
+(some minutes); `--sweep` times 64 to 65,536 tokens at 1 x 8 x tokens x 64 instead, for `plots.py`.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._higher_order_ops.associative_scan import associative_scan
 from torch.nn.functional import scaled_dot_product_attention
 
-from _harness import Benchmark, machine, measure, report
-from aaren.ops import AttentionState, backends, prefix_attention
+from _gate import Inputs, inputs, operator_faults, timed_faults
+from _harness import SWEEP_TOKENS, Case, Ratio, Work, run, timing_parser
+from _machine import fastest_backend
+from aaren.ops import prefix_attention
 
-SMALL, LONG = (8, 8, 1024, 64), (2, 8, 8192, 64)
-RATIOS = {
-    "blocks / clone": ("blocks", "clone"),
-    "blocks with decay / clone": ("blocks, decay", "clone"),
-    "Algorithm 1 / blocks": ("Algorithm 1", "blocks"),
+AUTO, DECAY, BLOCKS, ALGORITHM_1 = "auto", "auto, decay", "blocks", "Algorithm 1"
+CLONE, COPY = "clone", "copy into memory that is there"
+GENERIC, COMPILED = "associative_scan", "associative_scan, compiled"
+SDPA = "causal SDPA"
+SMALL, LONG, LONGEST = (8, 8, 1024, 64), (2, 8, 8192, 64), (1, 8, 65536, 64)
+QUICK = ((1, 2, 64, 16), (1, 2, 96, 16), (1, 2, 128, 16))
+LIMITS = {
+    "forward": "clone: each value is read once and written once",
+    "backward": "clone; a backward reads three tensors of its size and writes one, so twice a clone's bytes",
+    "forward and backward": "clone; both passes together move three times a clone's bytes",
 }
-CLONE, SDPA = "clone", "causal SDPA (another computation: a query a token)"
+BARS = {"forward": 1.3, "backward": 2.5}
 
 
-def inputs(*shape: int, grad: bool = False, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores of deviation 1.5, values and log-decays for (batch, heads, tokens, dim)."""
-    g = torch.Generator().manual_seed(0)
-    scores = 1.5 * torch.randn(shape[:-1], generator=g, dtype=dtype)
-    values = torch.randn(shape, generator=g, dtype=dtype)
-    log_decay = -torch.rand(shape[:-1], generator=g, dtype=dtype)
-    return scores.requires_grad_(grad), values.requires_grad_(grad), log_decay.requires_grad_(grad)
+@dataclass(frozen=True)
+class Operation:
+    """A forward pass, and the tensors whose gradients a backward pass is to find."""
+
+    forward: Callable[[], Tensor]
+    leaves: Sequence[Tensor]
 
 
-def outcome(backend: str, tokens: int, decay: bool, state: bool, dtype: torch.dtype) -> list[Tensor]:
-    """Outputs, state and gradients of one call, in float64, for the gate."""
-    scores, values, log_decay = inputs(2, 3, tokens, 5, grad=True, dtype=dtype)
-    start = AttentionState.leaf(scores[..., 0].double(), values[..., 0, :].double()) if state else None
-    outputs, final = prefix_attention(scores, values, start, log_decay=log_decay if decay else None, backend=backend)
-    leaves = [scores, values, *([log_decay] if decay else [])]
-    target = outputs.double().sin().sum() + final.output().sum() + final.lse().sum()
-    gradients = torch.autograd.grad(target, leaves, materialize_grads=True)
-    return [x.detach().double() for x in (outputs, final.output(), final.lse(), *gradients)]
+def by_backend(backend: str, data: Inputs, decay: bool = False) -> Operation:
+    """Prefix attention by a backend, without its state."""
+    scores, values, log_decay = data
+
+    def call() -> Tensor:
+        return prefix_attention(scores, values, log_decay=log_decay if decay else None, backend=backend)[0]
+
+    return Operation(call, [scores, values, *([log_decay] if decay else [])])
 
 
-def gate() -> list[str]:
-    """What is wrong with any backend that can run here, against the float64 definition; empty if nothing is."""
-    wrong = []
-    here = [b.name for b in backends() if b.runs_on(torch.device("cpu")) and b.name != "definition"]
-    for tokens in (1, 17, 63, 130, 257):
-        for decay, state in ((False, False), (True, False), (False, True), (True, True)):
-            expected = outcome("definition", tokens, decay, state, torch.float64)
-            for name in here:
-                for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
-                    exact = expected
-                    if dtype == torch.float32:
-                        exact = outcome("definition", tokens, decay, state, dtype)
-                    found = outcome(name, tokens, decay, state, dtype)
-                    error = max(
-                        ((a - b).abs().max() / b.abs().max().clamp(min=1)).item()
-                        for a, b in zip(found, exact, strict=True)
-                    )
-                    if not error <= tolerance:
-                        wrong.append(f"{name}, {dtype}, {tokens} tokens, {decay=}, {state=}: error {error:.3g}")
-    return wrong
+def _merge(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The paper's operator ⊕ on (m, u, w), for `associative_scan`."""
+    top = torch.maximum(a[0], b[0])
+    left, right = torch.exp(a[0] - top), torch.exp(b[0] - top)
+    return top, a[1] * left + b[1] * right, a[2] * left + b[2] * right
 
 
-def forward(backend: str, data: tuple[Tensor, Tensor, Tensor], decay: bool) -> Callable[[], object]:
+def generic_scan(scores: Tensor, values: Tensor) -> Tensor:
+    """The same outputs by PyTorch's own scan in its generic mode, the one that works on CPUs."""
+    leaves = (scores[..., None], torch.ones_like(scores[..., None]), values)
+    _, normalizer, weighted_sum = associative_scan(_merge, leaves, dim=scores.dim() - 1, combine_mode="generic")
+    return weighted_sum / normalizer
+
+
+def by_generic_scan(data: Inputs, compiled: bool = False) -> Operation:
+    """PyTorch's `associative_scan`, eager or compiled."""
+    scan = torch.compile(generic_scan) if compiled else generic_scan
+    return Operation(lambda: scan(data[0], data[1]), data[:2])
+
+
+def by_causal_attention(data: Inputs) -> Operation:
+    """Fused causal attention over the same values, with queries and keys of its own."""
+    values = data[1]
+    queries, keys = (torch.randn(values.shape).requires_grad_(values.requires_grad) for _ in range(2))
+    return Operation(
+        lambda: scaled_dot_product_attention(queries, keys, values, is_causal=True), [queries, keys, values]
+    )
+
+
+def copy(values: Tensor) -> Work:
+    """The same bytes as a clone, into memory that is there: a clone of 32 MiB and more also asks the system for it."""
+    return partial(torch.empty_like(values).copy_, values)
+
+
+def forward(operation: Operation) -> Work:
     """One forward pass without gradients."""
-    scores, values, log_decay = data
 
-    def run() -> object:
+    def work() -> object:
         with torch.no_grad():
-            return prefix_attention(scores, values, log_decay=log_decay if decay else None, backend=backend)
+            return operation.forward()
 
-    return run
-
-
-def both_ways(backend: str, data: tuple[Tensor, Tensor, Tensor], decay: bool) -> Callable[[], object]:
-    """A forward pass and the gradients to all of its inputs, from a given gradient of the outputs."""
-    scores, values, log_decay = data
-    leaves = [scores, values, *([log_decay] if decay else [])]
-    grad_outputs = torch.randn_like(values)
-
-    def run() -> object:
-        outputs, _ = prefix_attention(scores, values, log_decay=log_decay if decay else None, backend=backend)
-        return torch.autograd.grad(outputs, leaves, grad_outputs)
-
-    return run
+    return work
 
 
-def contenders(shape: tuple[int, ...], grad: bool) -> dict[str, Callable[[], object]]:
-    """All contenders at one shape."""
-    make = both_ways if grad else forward
-    data = inputs(*shape, grad=grad)
-    found = {
-        "blocks": make("blocks", data, False),
-        "blocks, decay": make("blocks", data, True),
-        "Algorithm 1": make("scan", data, False),
-        CLONE: data[1].detach().clone,
+def backward(operation: Operation) -> Work:
+    """The gradients alone, of a graph that is built once and kept."""
+    outputs = operation.forward()
+    grad_outputs = torch.randn_like(outputs)
+    return lambda: torch.autograd.grad(outputs, operation.leaves, grad_outputs, retain_graph=True)
+
+
+def both_ways(operation: Operation) -> Work:
+    """A forward pass and the gradients."""
+    grad_outputs = torch.randn_like(operation.leaves[1])
+    return lambda: torch.autograd.grad(operation.forward(), operation.leaves, grad_outputs)
+
+
+DIRECTIONS: dict[str, Callable[[Operation], Work]] = {
+    "forward": forward,
+    "backward": backward,
+    "forward and backward": both_ways,
+}
+
+
+def case(direction: str, shape: tuple[int, ...], *without: str, layered: bool = False, compiled: bool = False) -> Case:
+    """One direction at one shape (batch, heads, tokens, dim), without the contenders named."""
+    data = inputs(shape, layered=layered, grad=direction != "forward")
+    operations: dict[str, Callable[[], Operation]] = {
+        AUTO: lambda: by_backend("auto", data),
+        DECAY: lambda: by_backend("auto", data, decay=True),
+        BLOCKS: lambda: by_backend("blocks", data),
+        ALGORITHM_1: lambda: by_backend("scan", data),
+        GENERIC: lambda: by_generic_scan(data),
+        COMPILED: lambda: by_generic_scan(data, compiled=True),
+        SDPA: lambda: by_causal_attention(data),
     }
-    fastest = next(b.name for b in backends() if b.runs_on(torch.device("cpu")))
-    if fastest != "blocks":
-        found |= {fastest: make(fastest, data, False), f"{fastest}, decay": make(fastest, data, True)}
-    queries, keys = (torch.randn(shape).requires_grad_(grad) for _ in range(2))
-    grad_outputs = torch.randn(shape)
+    left_out = {*without, *(() if compiled else (COMPILED,)), *((BLOCKS,) if fastest_backend() == BLOCKS else ())}
+    make = DIRECTIONS[direction]
 
-    def attention() -> object:
-        with torch.set_grad_enabled(grad):
-            outputs = scaled_dot_product_attention(queries, keys, data[1], is_causal=True)
-        return torch.autograd.grad(outputs, [queries, keys, data[1]], grad_outputs) if grad else outputs
+    def setup(label: str) -> Work:
+        return make(operations[label]())
 
-    return found | {SDPA: attention}
+    wanted = {label: partial(setup, label) for label in operations if label not in left_out}
+    size = " x ".join(map(str, shape))
+    layout = ", values as a projection leaves them" if layered else ""
+    return Case(
+        f"{direction}, {size}{layout}",
+        LIMITS[direction],
+        {**wanted, CLONE: lambda: data[1].detach().clone, COPY: partial(copy, data[1].detach())},
+        {
+            "auto / clone": Ratio(AUTO, CLONE, at_most=BARS.get(direction)),
+            "auto with decay / clone": Ratio(DECAY, CLONE),
+            "clone / copy": Ratio(CLONE, COPY),
+            "blocks / auto": Ratio(BLOCKS, AUTO),
+            "Algorithm 1 / auto": Ratio(ALGORITHM_1, AUTO, at_least=60 if direction == "forward" else None),
+            "associative_scan / auto": Ratio(GENERIC, AUTO),
+            "causal SDPA / auto": Ratio(SDPA, AUTO),
+        },
+        dict(zip(("batch", "heads", "tokens", "dim"), shape, strict=True)),
+    )
 
 
-def cases() -> list[Benchmark]:
-    """The cases of this file; a later file adds its own in the same way."""
+def cases(quick: bool, compiled: bool) -> Iterator[Case]:
+    """The fixed sizes. At the longest, a kept graph of Algorithm 1 would not fit into memory: forward alone."""
+    small, long, longest = QUICK if quick else (SMALL, LONG, LONGEST)
+    for direction in DIRECTIONS:
+        yield case(direction, small, compiled=compiled and direction == "forward")
+    for direction in ("forward", "backward"):
+        yield case(direction, long)
+        yield case(direction, small, ALGORITHM_1, GENERIC, SDPA, layered=True)
+    yield case("forward", longest, SDPA)
 
-    def named(shape: tuple[int, ...], what: str) -> str:
-        return f"{what}, {' x '.join(map(str, shape))} (batch x heads x tokens x dim)"
 
-    return [
-        Benchmark(named(SMALL, "forward"), contenders(SMALL, False), RATIOS),
-        Benchmark(named(SMALL, "forward and backward"), contenders(SMALL, True), RATIOS),
-        Benchmark(named(LONG, "forward"), contenders(LONG, False), RATIOS, rounds=5),
-    ]
+def sweep(quick: bool) -> Iterator[Case]:
+    """Forward and backward against tokens; the kept graphs of the scans end where they would fill the memory."""
+    for direction in ("forward", "backward"):
+        for tokens in SWEEP_TOKENS[:2] if quick else SWEEP_TOKENS:
+            without = (DECAY, *((ALGORITHM_1, GENERIC) if direction == "backward" and tokens > 16384 else ()))
+            yield replace(
+                case(direction, (1, 8, tokens, 64), *without), series=f"operator, {direction}", rounds=5, ratios={}
+            )
+
+
+def faults(quick: bool) -> list[str]:
+    """What is wrong with any backend at odd sizes, or with a fast one at the sizes that are timed."""
+    found = operator_faults(quick)
+    small, long, longest = QUICK if quick else (SMALL, LONG, LONGEST)
+    for shape, layered in ((small, False), (small, True), (long, False)):
+        found += timed_faults(shape, layered)
+    return found + timed_faults(longest, gradients=False)
 
 
 def long_run(tokens: int = 1_000_000_000, period: int = 1_000_000) -> float:
@@ -159,24 +221,23 @@ def long_run(tokens: int = 1_000_000_000, period: int = 1_000_000) -> float:
     return abs(sums[1] / sums[0] - exact)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Gate, then times, then one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the JSON line to this file too")
+    parser = timing_parser(__doc__)
+    parser.add_argument("--sweep", action="store_true", help="time against tokens instead of the fixed sizes")
+    parser.add_argument("--compiled-scan", action="store_true", help="also compile associative_scan (minutes)")
     parser.add_argument("--long-run", action="store_true", help="also the error after 1e9 tokens (minutes)")
-    arguments = parser.parse_args()
-    torch.set_num_threads(2)
-    wrong = gate()
-    if wrong:
-        print("not timed, since the numbers are wrong:", *wrong, sep="\n  ", file=sys.stderr)
-        return 1
-    extra: dict[str, object] = {"machine": machine()}
-    results = [measure(case) for case in cases()]
-    if arguments.long_run:
-        extra["output_error_after_1e9_tokens"] = error = long_run()
-        print(f"error of the output after 1e9 tokens: {error:.2e} (bar 1e-6)")
-    report(results, extra, arguments.json)
-    return 0
+    chosen = parser.parse_args(argv)
+
+    def extra() -> dict[str, Any]:
+        if not chosen.long_run:
+            return {}
+        error = long_run()
+        print(f"\nerror of the output after 1e9 tokens: {error:.2e} (bar 1e-6)")
+        return {"output_error_after_1e9_tokens": error}
+
+    wanted = sweep(chosen.quick) if chosen.sweep else cases(chosen.quick, chosen.compiled_scan)
+    return run("operator", chosen, faults, wanted, extra)
 
 
 if __name__ == "__main__":

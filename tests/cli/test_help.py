@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import aaren as library
 from aaren.cli import main
 from aaren.cli._common import json_line
-from aaren.ops import _registry
+from aaren.ops import _registry, choose_backend, instruction_set
 
 Command = Callable[..., Any]
 VERBS = {
@@ -74,7 +75,10 @@ def test_doctor_as_text_and_json(aaren: Command, monkeypatch: pytest.MonkeyPatch
         "data sets",
     }
     assert found["versions"]["aaren"] == library.__version__
-    assert found["backends of prefix_attention"]["blocks"].startswith("ready: ")
+    operator = found["backends of prefix_attention"]
+    assert operator["auto, here"] == choose_backend("auto", torch.device("cpu")).name
+    assert all(operator[name].startswith("ready: ") for name in ("native", "blocks", operator["auto, here"]))
+    assert found["machine"]["instruction set"] == instruction_set()
     assert found["data sets"]["ETTh1"].endswith("ETTh1.csv.gz")
     assert any(str(value).startswith("not here; ") for value in found["data sets"].values())
     text = aaren("doctor").out

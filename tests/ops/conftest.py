@@ -10,6 +10,8 @@ import jaxtyping
 import pytest
 import torch
 
+from aaren.ops._native_backend import _native
+
 sys.path.insert(0, str(Path(__file__).parent))  # for `operator_cases`, which is not a test module
 
 
@@ -29,6 +31,15 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=() if _native is None else _native.supported())
+def instructions(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The native kernels of each instruction set that this machine has, one after another."""
+    before = _native.in_use()
+    _native.use(request.param)
+    yield request.param
+    _native.use(before)
 
 
 @pytest.fixture

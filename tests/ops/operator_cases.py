@@ -6,7 +6,8 @@ Not a test module. `conftest.py` puts this folder on the path.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -65,6 +66,11 @@ class Case:
         """The same numbers in another dtype; the state keeps its own."""
         decay = None if self.log_decay is None else self.log_decay.to(dtype)
         return replace(self, scores=self.scores.to(dtype), values=self.values.to(dtype), log_decay=decay)
+
+    def as_projected(self) -> Case:
+        """The case (batch, heads, tokens) with scores and values in memory as a projection leaves them."""
+        scores, values = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in (self.scores, self.values))
+        return replace(self, scores=scores, values=values)
 
     def call(self, backend: str) -> tuple[Tensor, AttentionState]:
         """One call of the operator."""
@@ -178,6 +184,22 @@ def results(case: Case, backend: str, cuts: Sequence[int] = (), seed: int = 7) -
     gradients = torch.autograd.grad(target, list(leaves.values()), materialize_grads=True)
     found = {"outputs": outputs.detach(), "state.output": final.output().detach(), "state.lse": lse.detach()}
     return found | {f"grad {name}": grad for name, grad in zip(leaves, gradients, strict=True)}
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads for what PyTorch and the kernels do in here."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    yield
+    torch.set_num_threads(before)
+
+
+def assert_same_bits(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Every tensor equal in every element, and none with a NaN."""
+    assert actual.keys() == expected.keys()
+    for name, want in expected.items():
+        assert torch.equal(actual[name], want), name
 
 
 def assert_close(

@@ -23,7 +23,7 @@ OPTIONAL = {
 
 
 def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
-    """What is installed, which backends can run here and why others cannot, threads, data sets.
+    """What is installed, which backend runs here and why others cannot, instruction set, threads, data sets.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def examine() -> dict[str, dict[str, Any]]:
     from aaren._version import __version__
     from aaren.data import data_sets, find
     from aaren.errors import AarenError
-    from aaren.ops import backends, choose_backend
+    from aaren.ops import backends, choose_backend, instruction_set
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     versions = {"aaren": __version__, "python": platform.python_version(), "torch": torch.__version__}
@@ -64,6 +64,7 @@ def examine() -> dict[str, dict[str, Any]]:
         "platform": platform.platform(),
         "cores": os.cpu_count(),
         "torch threads": torch.get_num_threads(),
+        "instruction set": instruction_set() or "none: no native kernels",
         "accelerator": torch.cuda.get_device_name() if device.type == "cuda" else "none",
     }
     sets: dict[str, Any] = {"$AAREN_DATA": os.environ.get("AAREN_DATA", "not set")}

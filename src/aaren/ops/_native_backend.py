@@ -7,6 +7,7 @@ Sums are float64 inside, whatever the dtype. Results do not depend on the number
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -24,16 +25,18 @@ Address = tuple[int, int, int, int, int]
 def _load() -> tuple[ModuleType | None, str | None]:
     """The compiled module, or why it is not there. PyTorch is imported first: both then share one pool of threads."""
     try:
-        from aaren import _native
-    except ImportError:
+        module = import_module("aaren._native")
+    except ImportError as error:
+        absent = isinstance(error, ModuleNotFoundError)
+        why = "is not in this installation" if absent else f"does not load ({error})"
         return None, (
-            "the compiled module aaren._native is not in this installation; install a C++ compiler (GCC or Clang), "
-            "then run pip install --force-reinstall --no-deps aaren"
+            f"the compiled module aaren._native {why}; install a C++ compiler (GCC or Clang), then run "
+            "pip install --force-reinstall --no-deps . in the checkout"
         )
     wanted = os.environ.get("AAREN_INSTRUCTION_SET")
     if wanted:
-        _native.use(wanted)
-    return _native, None
+        module.use(wanted)
+    return module, None
 
 
 _native, missing = _load()

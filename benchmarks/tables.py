@@ -1,0 +1,112 @@
+"""Write the tables and plots into docs/benchmarks.md from results/benchmarks/: no figure there is typed.
+
+python benchmarks/tables.py [--check]
+
+The page has a pair of comments for each record, such as `<!-- training -->` and `<!-- end training -->`; what stands
+between them is replaced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from _text import figure, verdict
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "benchmarks.md"
+IMAGES = ROOT / "docs" / "images"
+RECORDS = ROOT / "results" / "benchmarks"
+NAMES = ("operator", "layer", "training", "step", "memory")
+
+
+def machine(found: dict[str, Any]) -> str:
+    """The machine and versions of a record in a line."""
+    at = f", commit {found['commit'][:12]}{'+' * found['commit'].endswith('+')}" if found["commit"] else ""
+    kept = ", freed memory kept" if found.get("keeps_memory") else ""
+    return (
+        f"{found['cpu']}, {found['cores']} cores, {found['threads']} threads, {found['instructions']}, load "
+        f"{found['load_at_start']} at the start{kept}; Python {found['python']}, PyTorch {found['torch']}, aaren "
+        f"{found['aaren']}{at}; *auto* is `{found['auto']}`."
+    )
+
+
+def table(result: dict[str, Any]) -> str:
+    """One case: medians with the range over rounds, then ratios with their bars."""
+    lines = [
+        f"**{result['case']}**",
+        "",
+        f"Limit: {result['limit']}.",
+        "",
+        f"| | median, {result['unit']} | range |",
+        "|---|---|---|",
+    ]
+    for label, median in result["median"].items():
+        samples = result["samples"][label]
+        lines.append(f"| {label} | {figure(median)} | {figure(min(samples))} to {figure(max(samples))} |")
+    lines += [f"| {label} | left out | {why} |" for label, why in result["left_out"].items()]
+    for label, ratio in result["ratios"].items():
+        lines.append(f"| *{label}* | *{ratio:.2f} x* | {verdict(ratio, result['bars'].get(label, {}))} |")
+    return "\n".join([*lines, ""])
+
+
+def record(name: str) -> str:
+    """All tables of one record, or how to get it."""
+    path = RECORDS / f"{name}.json"
+    if not path.exists():
+        return "No record yet: `make bench RECORD=results/benchmarks` writes it.\n"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found["quick"]:
+        raise ValueError(f"{path.name}: expected the record of a full run, received one of --quick")
+    parts = [table(result) for result in found["results"]]
+    if "output_error_after_1e9_tokens" in found:
+        error = found["output_error_after_1e9_tokens"]
+        parts.append(f"Error of the output after 1e9 tokens, kept in float64: {error:.1e} (bar 1e-6).\n")
+    return "\n".join([*parts, f"Machine: {machine(found['machine'])}\n"])
+
+
+def plots() -> str:
+    """The images that are there, with the words that each has inside for those who do not see it."""
+    lines = []
+    for path in sorted(IMAGES.glob("*.svg")):
+        described = re.search(r'aria-label="([^"]+)"', path.read_text(encoding="utf-8"))
+        if described is None:
+            raise ValueError(f"{path.name}: expected an SVG that plots.py made")
+        lines += [f"![{described[1]}](images/{path.name})", ""]
+    return "\n".join(lines) if lines else "No sweep recorded yet.\n"
+
+
+def filled(page: str) -> str:
+    """The page with the parts between its comments made anew."""
+    for name in (*NAMES, "plots"):
+        begin, end = f"<!-- {name} -->\n", f"<!-- end {name} -->"
+        if begin not in page or end not in page:
+            raise ValueError(f"{PAGE.name}: expected the comments {begin.strip()!r} and {end!r}")
+        before, rest = page.split(begin, 1)
+        _, after = rest.split(end, 1)
+        page = f"{before}{begin}\n{plots() if name == 'plots' else record(name)}\n{end}{after}"
+    return page
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fill the page, or with --check say whether it is what the records give."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    chosen = parser.parse_args(argv)
+    page = PAGE.read_text(encoding="utf-8")
+    wanted = filled(page)
+    if chosen.check:
+        same = page == wanted
+        print(f"{PAGE.name} is {'what the records give' if same else 'stale: python benchmarks/tables.py'}")
+        return 0 if same else 1
+    PAGE.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
