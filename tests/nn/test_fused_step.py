@@ -210,3 +210,47 @@ def test_steps_aside_for_gradients_autocast_checks_and_tracers(calls: list[int])
         layer(torch.randn(big, 1, 8), layer.init_state(big))
         torch.func.vmap(lambda token: layer(token, state)[0])(torch.randn(3, 2, 1, 8))
     assert not calls
+
+
+def hook_layer(encoder: AarenEncoder) -> None:
+    encoder.layers[1].register_forward_hook(lambda module, inputs, output: (2 * output[0], output[1]))
+
+
+def subclass_layer(encoder: AarenEncoder) -> None:
+    class Doubled(AarenEncoderLayer):
+        def forward(self, *arguments: object, **options: object) -> tuple[Tensor, AttentionState]:
+            y, state = super().forward(*arguments, **options)
+            return 2 * y, state
+
+    torch.manual_seed(1)
+    encoder.layers[1] = Doubled(8, 2, 16).eval()
+
+
+@pytest.mark.parametrize("change", [hook_layer, subclass_layer])
+def test_a_layer_of_another_kind_is_called(
+    change: Callable[[AarenEncoder], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An encoder whose layer is hooked or of a subclass calls that layer, as on the long way."""
+    torch.manual_seed(0)
+    encoder = AarenEncoder(AarenEncoderLayer(8, 2, 16), 2, nn.LayerNorm(8)).eval()
+    x = torch.randn(2, 4, 8)
+    plain, _ = stream(encoder, x)
+    change(encoder)
+    y, state = stream(encoder, x)
+    long_way(monkeypatch)
+    expected, end = stream(encoder, x)
+    torch.testing.assert_close(y, expected, rtol=1e-5, atol=5e-6)
+    torch.testing.assert_close(state[1].output(), end[1].output(), rtol=1e-5, atol=5e-6)
+    assert (y - plain).abs().max() > 1e-6
+
+
+def test_a_state_of_another_model_is_refused() -> None:
+    """Too few states, or one of another width, are refused as on the long way."""
+    encoder = AarenEncoder(AarenEncoderLayer(8, 2, 16), 2).eval()
+    state = encoder.init_state(1)
+    with torch.no_grad():
+        with pytest.raises(ValueError, match="expected 2 entries"):
+            encoder.step(torch.randn(1, 8), state[:1])
+        other = AarenEncoder(AarenEncoderLayer(8, 4, 16), 2).init_state(1)
+        with pytest.raises(ValueError, match="state: expected"):
+            encoder.step(torch.randn(1, 8), (state[0], other[1]))

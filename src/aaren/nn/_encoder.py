@@ -180,9 +180,9 @@ class AarenEncoderLayer(_EncoderLayer[AttentionState]):
         """As the layer above; one token of a small batch without gradients runs in a single native call."""
         if state is not None and mask is None and resets is None and x.shape[1:2] == (1,):
             require_tokens(x, self.d_model, elapsed=elapsed)
-            done = fused_step(self, x, state, elapsed)
+            done = fused_step([self], x, [state], elapsed)
             if done is not None:
-                return done
+                return done[0], done[1][0]
         return super().forward(x, state, mask, resets=resets, elapsed=elapsed)
 
     def init_state(self, batch_size: int) -> AttentionState:
@@ -297,6 +297,32 @@ class AarenEncoder(_Encoder[AttentionState]):
         >>> [tuple(layer.weighted_sum.shape) for layer in state]
         [(3, 2, 8), (3, 2, 8)]
     """
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch tokens d"],
+        state: tuple[AttentionState, ...] | None = None,
+        mask: Bool[Tensor, "batch tokens"] | None = None,
+        *,
+        resets: Bool[Tensor, "batch tokens"] | None = None,
+        elapsed: Float[Tensor, "batch tokens"] | None = None,
+    ) -> tuple[Float[Tensor, "batch tokens d"], tuple[AttentionState, ...]]:
+        """As the encoder above; one token of a small batch without gradients takes the layers' native calls at once."""
+        one = state is not None and len(state) == self.num_layers and x.dim() == 3 and x.shape[1] == 1
+        if one and state is not None and mask is None and resets is None and self._plain_layers():
+            require_tokens(x, self.layers[0].d_model, elapsed=elapsed)  # type: ignore[arg-type]
+            done = fused_step(self.layers, x, state, elapsed)
+            if done is not None:
+                y, after = done
+                return (y if self.norm is None else self.norm(y)), tuple(after)
+        return super().forward(x, state, mask, resets=resets, elapsed=elapsed)
+
+    def _plain_layers(self) -> bool:
+        """Whether no layer was replaced by one of another kind or hooked."""
+        return all(
+            type(layer) is AarenEncoderLayer and not (layer._forward_hooks or layer._forward_pre_hooks)
+            for layer in self.layers
+        )
 
     def init_state(self, batch_size: int) -> tuple[AttentionState, ...]:
         """The state of a sequence that has not begun, one entry for each layer."""

@@ -121,11 +121,11 @@ def _empty_state(batch: torch.Size, dim: int) -> AttentionState:
     )
 
 
-def _end_of(state: AttentionState) -> AttentionState:
-    """Memory for the state after this one, which is contiguous."""
-    w = state.weighted_sum
-    empty = torch.empty(w.shape[:-1], dtype=torch.float64)
-    return AttentionState(empty, torch.empty_like(empty), torch.empty(w.shape, dtype=torch.float64))
+def _empty_like(state: AttentionState) -> AttentionState:
+    """Memory for a state in the layout of this one."""
+    return AttentionState(
+        torch.empty_like(state.max_score), torch.empty_like(state.normalizer), torch.empty_like(state.weighted_sum)
+    )
 
 
 def forward(
@@ -219,7 +219,8 @@ def step(
     batch, lead = scores.shape[:-1], scores.dim() - 1
     scores, values = _readable(scores, lead, vectors=False), _readable(values, lead, vectors=True)
     log_decay = None if log_decay is None else _readable(log_decay[..., None], lead, vectors=False)
-    start, end = _kept(state), _empty_state(batch, values.shape[-1])
+    start = _kept(state)
+    end = _empty_like(start)
     outputs = torch.empty((*batch, values.shape[-1]), dtype=values.dtype)
     if values.numel() or scores.numel():
         _native.step(
@@ -252,7 +253,8 @@ def layer_step(
         state: batch shape (batch, heads).
     """
     assert _native is not None
-    y, start, end = torch.empty_like(x), _kept(state), _end_of(state)
+    y, start = torch.empty_like(x), _kept(state)
+    end = _empty_like(start)
     log_decay = None if log_decay is None else log_decay.float().contiguous()
     _native.layer_step(
         layer,
