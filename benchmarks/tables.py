@@ -65,8 +65,9 @@ def record(name: str) -> str:
         raise ValueError(f"{path.name}: expected the record of a full run, received one of --quick")
     parts = [table(result) for result in found["results"]]
     if "output_error_after_1e9_tokens" in found:
-        error = found["output_error_after_1e9_tokens"]
-        parts.append(f"Error of the output after 1e9 tokens, kept in float64: {error:.1e} (bar 1e-6).\n")
+        errors = found["output_error_after_1e9_tokens"]
+        said = ", ".join(f"{name} {error:.1e}" for name, error in errors.items())
+        parts.append(f"Error of the output after 1e9 tokens, state in float64: {said} (bar 1e-6).\n")
     return "\n".join([*parts, f"Machine: {machine(found['machine'])}\n"])
 
 

@@ -15,7 +15,6 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "results.md"
 FORECASTING = ROOT / "results" / "forecasting-etth1-96.jsonl"
-OPERATOR = ROOT / "results" / "operator.json"
 DEMO = ROOT / "results" / "demo.json"
 
 HEAD = """# Results
@@ -89,27 +88,6 @@ def forecasting() -> str:
     )
 
 
-def operator() -> str:
-    """Times of the operator, as the bench printed them."""
-    bench = json.loads(OPERATOR.read_text(encoding="utf-8"))
-    parts = [
-        "## The operator",
-        "",
-        "`make bench`: medians of interleaved calls in one process, after a correctness gate. The clone reads and "
-        "writes every value once and is the limit of any forward pass. Trust the ratios more than the times.",
-        "",
-    ]
-    for result in bench["results"]:
-        parts += [f"**{result['case']}**", "", "| | median, ms |", "|---|---|"]
-        parts += [f"| {label} | {median:.2f} |" for label, median in result["median_ms"].items()]
-        parts += [f"| *{label}* | *{ratio:.1f} x* |" for label, ratio in result["ratios"].items()]
-        parts.append("")
-    if "output_error_after_1e9_tokens" in bench:
-        error = bench["output_error_after_1e9_tokens"]
-        parts += [f"Error of the output after 1e9 tokens, kept in float64: {error:.1e} (bar 1e-6).", ""]
-    return "\n".join([*parts, f"Machine: {_machine(bench['machine'])}.", ""])
-
-
 def demo() -> str:
     """The demo's table: the models that stream."""
     found = json.loads(DEMO.read_text(encoding="utf-8"))
@@ -142,7 +120,7 @@ def main() -> int:
     """Write the page, or with --check say whether it is what the records give."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
-    page = "\n".join([HEAD, forecasting(), demo(), operator()])
+    page = "\n".join([HEAD, forecasting(), demo()])
     if parser.parse_args().check:
         same = PAGE.read_text(encoding="utf-8") == page
         print(

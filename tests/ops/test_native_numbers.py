@@ -84,6 +84,17 @@ def test_results_are_rounded_to_the_nearest_even(dtype: torch.dtype, step: bool,
         assert torch.equal(outputs.view(-1), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, *HALVES], ids=str)
+@pytest.mark.parametrize("step", [False, True], ids=["call", "step"])
+def test_a_nan_stays_one(dtype: torch.dtype, step: bool, instructions: str) -> None:
+    """Rounding makes no number of a NaN, whatever its bits: all ones, the lowest alone, of either sign."""
+    bits = torch.tensor([2**63 - 1, (0x7FF << 52) + 1, 0x7FF8 << 48, -1, -(1 << 52) + 1])
+    state = AttentionState(torch.zeros(5), torch.ones(5), bits.view(torch.float64)[:, None]).to(dtype=torch.float64)
+    outputs, final = attend(torch.zeros(5, 1, dtype=dtype), state, masked=True, step=step)
+    assert outputs.isnan().all()
+    assert final.weighted_sum.isnan().all()
+
+
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_means_of_two_are_rounded_once(dtype: torch.dtype, instructions: str) -> None:
     """Two tokens of equal score: the output is the exact mean as PyTorch rounds it, subnormal numbers included."""
