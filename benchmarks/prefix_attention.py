@@ -37,7 +37,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from _gate import Inputs, inputs, operator_faults, timed_faults
 from _harness import SWEEP_TOKENS, Case, Ratio, Work, run, timing_parser
 from _machine import fastest_backend
-from aaren.ops import prefix_attention
+from aaren.ops import AttentionState, prefix_attention
 
 AUTO, DECAY, BLOCKS, ALGORITHM_1 = "auto", "auto, decay", "blocks", "Algorithm 1"
 CLONE, COPY = "clone", "copy into memory that is there"
