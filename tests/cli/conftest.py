@@ -49,7 +49,7 @@ class Done:
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c_works() -> None:
-    """Ctrl-C interrupts, as in a terminal; a test run that was started in the background inherits that it is ignored."""
+    """Ctrl-C interrupts, as in a terminal; a run that was started in the background inherits that it is ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
