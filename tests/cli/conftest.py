@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,12 +44,6 @@ class Done:
         assert self.err.endswith("\n")
         assert "Traceback" not in self.err
         return self.err
-
-
-@pytest.fixture(scope="session", autouse=True)
-def ctrl_c_works() -> None:
-    """Ctrl-C interrupts, as in a terminal; a run that was started in the background inherits that it is ignored."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -101,6 +101,7 @@ def test_compiled_training_is_the_same_training(tmp_path: Path) -> None:
     assert weights[0].keys() == weights[1].keys()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own, where it imports its compiler
 def test_a_compiler_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a working compiler the error says so and what to do, and the encoder is left uncompiled."""
     from torch._inductor.exc import InductorError
