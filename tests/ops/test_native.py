@@ -112,11 +112,11 @@ def test_large_results_have_the_bits_of_small_ones(
 
 
 def clean_and_dirty(place: str, bad: float, tokens: slice, layout: Callable[[Case], Case]) -> tuple[Case, Case]:
-    """A case with resets, and the same with `bad` in row (1, 1) at some tokens."""
+    """A case with resets, said as decays of -inf, and the same with `bad` in row (1, 1) at some tokens."""
     clean = layout(random_case((3, 2), 60, 33, decay=True, state=True, dtype=torch.float32))
     resets = torch.zeros(3, 2, 60, dtype=torch.bool)
     resets[..., [20, 41]] = True
-    clean = replace(clean, resets=resets)
+    clean = replace(clean, log_decay=clean.log_decay.masked_fill(resets, -torch.inf))
     wrong = getattr(clean, place).clone()
     wrong[1, 1, tokens] = bad
     return clean, replace(clean, **{place: wrong})
@@ -163,6 +163,19 @@ def test_a_bad_gradient_does_not_cross_a_reset(count: int, bad: float, instructi
     with threads(count):
         for a, b in zip(gradients(clean, grad_outputs), gradients(clean, wrong), strict=True):
             assert torch.equal(a[elsewhere], b[elsewhere])
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("part", ["max_score", "normalizer", "weighted_sum"])
+@pytest.mark.parametrize("backend", ["native", "auto"], ids=["call", "step"])
+def test_a_reset_forgets_a_bad_state(backend: str, part: str, bad: float, instructions: str) -> None:
+    """A reset starts anew behind whatever state: the token is the output, and all that the state holds."""
+    case = random_case((3,), 1, 37, state=True, resets=1.0)
+    ruined = replace(case.state, **{part: torch.full_like(getattr(case.state, part), bad)})
+    with torch.no_grad():
+        outputs, state = replace(case, state=ruined).call(backend)
+    assert torch.equal(outputs, case.values)
+    assert_same_bits(vars(state), vars(AttentionState.leaf(case.scores[..., 0], case.values[..., 0, :])))
 
 
 @pytest.mark.parametrize("place", PLACES)
