@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import aaren.data
-from aaren.data import data_sets, find, read_series, sha256_of
+from aaren.data import data_sets, find, find_parts, read_series, sha256_of
 from aaren.data._optional import optional
 from aaren.errors import DataError, MissingDependencyError
 
@@ -23,11 +23,58 @@ def empty_places(tmp_path, monkeypatch) -> Path:
 
 
 def test_every_set_is_found(real_data):
-    """Each registered set is found among the real files with the published bytes."""
+    """Every file that the list gives a digest for is found among the real files with just these bytes."""
+    checked = 0
     for data_set in data_sets():
-        path = find(data_set.name)
-        assert path == real_data / data_set.files[0][0]
-        assert sha256_of(path) == data_set.files[0][1]
+        if not all(candidates[0][1] for candidates in data_set.files.values()):
+            continue
+        for part, path in find_parts(data_set.name).items():
+            relative, digest = data_set.files[part][0]
+            assert path == real_data / relative
+            assert sha256_of(path) == digest
+            checked += 1
+    assert checked >= 60
+
+
+def test_the_list_covers_the_paper():
+    """Each of the 38 rows has its original set, 8 forecasting, 10 classification, 8 events, 12 offline RL."""
+    rows = {data_set.row: data_set.setting for data_set in data_sets() if data_set.status in ("original", "generated")}
+    settings = list(rows.values())
+    assert len(rows) == 38
+    counts = {setting: settings.count(setting) for setting in set(settings)}
+    assert counts == {"forecasting": 8, "classification": 10, "events": 8, "rl": 12}
+
+
+def test_every_entry_is_complete():
+    """Status and setting are known words, licence and origin are given, and what stands for a row names a real one."""
+    originals = {one.row for one in data_sets() if one.status in ("original", "generated")}
+    for one in data_sets():
+        assert one.setting in ("forecasting", "classification", "events", "rl", "streaming")
+        assert one.status in ("original", "partial", "substitute", "regenerated", "generated", "extra")
+        assert one.licence
+        assert one.origin
+        assert (one.row is None) == (one.status == "extra")
+        assert one.row is None or one.row in originals
+        assert one.files or one.status == "generated"
+
+
+def test_sets_of_several_files(real_data):
+    """A set with parts is found part by part, and a question for its one file says so."""
+    parts = find_parts("JapaneseVowels")
+    assert [path.name for path in parts.values()] == ["JapaneseVowels_TRAIN.ts.gz", "JapaneseVowels_TEST.ts.gz"]
+    with pytest.raises(DataError, match=r"has train, test; use find_parts"):
+        find("JapaneseVowels")
+    assert find_parts("Sin") == {}
+    with pytest.raises(DataError, match="no file, it is generated"):
+        find("Sin")
+
+
+def test_bytes_that_nobody_knows(empty_places):
+    """Where no digest is known, a file of that name is taken as it is."""
+    place = empty_places / "data" / "traffic"
+    place.mkdir(parents=True)
+    (place / "traffic.csv").write_text("date,OT\n")
+    assert find("Traffic") == place / "traffic.csv"
 
 
 def test_the_bundled_set_needs_no_folder(empty_places):
@@ -106,10 +153,10 @@ def test_paths_are_no_names(name):
 
 
 def test_unknown_names():
-    """An unknown name gets the list of sets and the likely one."""
-    with pytest.raises(DataError, match=r"ETTh1, ETTh2, .*received 'etth1'; did you mean ETTh1"):
+    """An unknown name gets the command that lists the sets and the likely one."""
+    with pytest.raises(DataError, match=r"`aaren data list`.*received 'etth1'; did you mean ETTh1"):
         find("etth1")
-    with pytest.raises(DataError, match=r"BeijingPM25, received 'qqqqqq'$"):
+    with pytest.raises(DataError, match=r"received 'qqqqqq'$"):
         find("qqqqqq")
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from training_cases import MODEL, options, table, train
+from training_cases import MODEL, fit_table, options, table, train
 
 from aaren.errors import TrainingError
 from aaren.evaluation import WindowDataset, model_inputs, prepare
 from aaren.models import Forecaster
-from aaren.training import fit
+from aaren.training import forecasting_data
 from aaren.training._fit import _Shuffled, _Task
 
 LOOK_BACK, HORIZON = MODEL["look_back"], MODEL["horizon"]
@@ -51,7 +51,7 @@ def test_training_takes_each_window_once_in_every_epoch(tmp_path: Path, monkeypa
         return step(self, batch, index)
 
     monkeypatch.setattr(_Task, "training_step", watched)
-    fit(model, data, options(epochs=2), tmp_path, progress=False)
+    fit_table(model, data, options(epochs=2), tmp_path)
     expected = data.values[data.windows("train", LOOK_BACK, HORIZON, 2), 0].tolist()
     assert sorted(seen[0]) == sorted(seen[1]) == sorted(expected)
     assert seen[0] != seen[1]
@@ -74,7 +74,9 @@ def test_the_loss_is_against_the_rows_that_follow(normalization: Any, part: Any)
         [torch.stack([truth[start + k + 1 : start + k + 1 + HORIZON] for k in tokens]) for start in starts]
     )
     assert future.isnan().any() == (part == "validation" and normalization == "running")
-    torch.testing.assert_close(_Task(model, options())._loss(batch), model.loss(forecast, future))
+    loss, windows = forecasting_data(model, data, options()).loss(model, batch)
+    torch.testing.assert_close(loss, model.loss(forecast, future))
+    assert windows == 2
 
 
 def test_a_run_that_diverges_is_an_error(tmp_path: Path) -> None:
@@ -93,7 +95,7 @@ def test_compiled_training_is_the_same_training(tmp_path: Path) -> None:
     for compiled in (False, True):
         torch.manual_seed(0)
         model = Forecaster(inputs=1, targets=1, calendar=data.calendar.shape[1], **{**MODEL, "dropout": 0.0})
-        found = fit(model, data, options(epochs=1, compile=compiled), tmp_path / str(compiled), progress=False)
+        found = fit_table(model, data, options(epochs=1, compile=compiled), tmp_path / str(compiled))
         losses.append(found["validation_loss"])
         weights.append(model.state_dict())
         assert model.encoder._compiled_call_impl is None
@@ -113,5 +115,5 @@ def test_a_compiler_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     model = Forecaster(inputs=1, targets=1, calendar=data.calendar.shape[1], **MODEL)
     monkeypatch.setattr(_Task, "training_step", fail)
     with pytest.raises(TrainingError, match=r"torch\.compile failed: .*; train without compile"):
-        fit(model, data, options(epochs=1, compile=True), tmp_path, progress=False)
+        fit_table(model, data, options(epochs=1, compile=True), tmp_path)
     assert model.encoder._compiled_call_impl is None

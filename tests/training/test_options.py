@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from training_cases import table
 
+from aaren.evaluation import prepare
 from aaren.models import Forecaster
-from aaren.training import TrainingOptions
+from aaren.training import TrainingOptions, forecasting_data
 
 NAN = float("nan")
 
@@ -28,6 +30,9 @@ NAN = float("nan")
         ("weight_decay", -0.1, "0 or a positive number, received -0.1"),
         ("clip", -1.0, "0 or a positive number, received -1.0"),
         ("clip", NAN, "0 or a positive number, received nan"),
+        ("warmup_steps", -1, "0 or a whole number of steps, received -1"),
+        ("warmup_steps", 0.5, "0 or a whole number of steps, received 0.5"),
+        ("optimizer", "sgd", "'adamw' or 'radam', received 'sgd'"),
         ("seed", np.int64(3), "a whole number, received"),
     ],
 )
@@ -41,7 +46,11 @@ def test_wrong_options_are_refused(field: str, value: Any, message: str, without
     ("look_back", "normalization", "stride", "expected"),
     [(96, "running", None, 12), (5, "running", None, 1), (96, "window", None, 1), (96, "window", 7, 7)],
 )
-def test_stride_for(look_back: int, normalization: Any, stride: int | None, expected: int) -> None:
+def test_the_stride_of_windows(look_back: int, normalization: Any, stride: int | None, expected: int) -> None:
     """Windows overlap by seven eighths where every token forecasts, and begin at every row where the last one does."""
-    model = Forecaster(inputs=1, targets=1, horizon=1, look_back=look_back, normalization=normalization, d_model=8)
-    assert TrainingOptions(stride=stride).stride_for(model) == expected
+    prepared = prepare(table(rows=1200), (0.7, 0.1, 0.2))
+    model = Forecaster(
+        inputs=1, targets=1, horizon=1, calendar=4, look_back=look_back, normalization=normalization, d_model=8
+    )
+    train = forecasting_data(model, prepared, TrainingOptions(stride=stride)).train
+    assert len(train) == len(range(0, 840 - look_back, expected))

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_cases import MODEL, bits, options, table, train
+from training_cases import MODEL, bits, fit_table, options, table, train
 
 import aaren
 from aaren.data import find, read_series
 from aaren.errors import DataError, ModelFileError
 from aaren.evaluation import evaluate, prepare
 from aaren.models import Forecaster
-from aaren.training import TrainingResult, fit, train_forecaster
+from aaren.training import TrainingResult, train_forecaster
 
 
 @pytest.fixture(scope="module")
@@ -180,10 +180,10 @@ def test_fit_trains_a_model_in_place(tmp_path: Path) -> None:
     data = prepare(table(), (0.7, 0.1, 0.2))
     model = Forecaster(inputs=1, targets=1, calendar=data.calendar.shape[1], **MODEL)
     before = bits(model)
-    found = fit(model, data, options(epochs=1), tmp_path, progress=False)
+    found = fit_table(model, data, options(epochs=1), tmp_path)
     assert bits(model) != before
     assert found["epochs"] == 1
-    assert found["windows"] == math.ceil((112 - 12 - 3 + 1) / 2)
+    assert found["samples"] == math.ceil((112 - 12 - 3 + 1) / 2)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
 
 

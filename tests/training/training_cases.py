@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 
 from aaren.data import SeriesSet, read_series
+from aaren.evaluation import PreparedData
 from aaren.models import Forecaster
-from aaren.training import TrainingOptions, TrainingResult, train_forecaster
+from aaren.training import TrainingOptions, TrainingResult, fit, forecasting_data, train_forecaster
 
 MODEL: dict[str, Any] = {
     "horizon": 3,
@@ -48,6 +49,11 @@ def train(
         progress=False,
         **{**MODEL, **dict(model)},
     )
+
+
+def fit_table(model: Forecaster, data: PreparedData, options: TrainingOptions, directory: Path) -> dict[str, Any]:
+    """Fit a model to the windows of a table without a progress bar."""
+    return fit(model, forecasting_data(model, data, options), options, directory, progress=False)
 
 
 def bits(model: Forecaster) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError
 
 from aaren._version import __version__
+from aaren.cli._data import list_sets, path, verify
 from aaren.cli._demo import demo
 from aaren.cli._doctor import doctor
 from aaren.cli._evaluate import evaluate
@@ -56,8 +57,17 @@ train = App(
     help_format="plaintext",
 )
 train.command(forecaster, help_format="markdown")
+data = App(
+    name="data",
+    help="The paper's data sets and others: what there is, where it is, whether it is whole.",
+    help_format="plaintext",
+)
+data.command(list_sets, name="list", help_format="markdown")
+data.command(path, help_format="markdown")
+data.command(verify, help_format="markdown")
 app.command(demo, help_format="markdown")
 app.command(train)
+app.command(data)
 for verb in (evaluate, predict, stream, doctor):
     app.command(verb, help_format="markdown")  # which joins the lines of a paragraph
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import platform
@@ -45,7 +46,7 @@ def examine() -> dict[str, dict[str, Any]]:
     import torch
 
     from aaren._version import __version__
-    from aaren.data import data_sets, find
+    from aaren.data import data_sets, find_parts
     from aaren.errors import AarenError
     from aaren.ops import backends, choose_backend, instruction_set
 
@@ -67,12 +68,14 @@ def examine() -> dict[str, dict[str, Any]]:
         "instruction set": instruction_set() or "none: no native kernels",
         "accelerator": torch.cuda.get_device_name() if device.type == "cuda" else "none",
     }
-    sets: dict[str, Any] = {"$AAREN_DATA": os.environ.get("AAREN_DATA", "not set")}
+    here = 0
     for data_set in data_sets():
-        try:
-            sets[data_set.name] = str(find(data_set.name))
-        except AarenError:
-            sets[data_set.name] = f"not here; {data_set.licence}; from {data_set.origin}"
+        with contextlib.suppress(AarenError):
+            here += bool(find_parts(data_set.name))
+    sets: dict[str, Any] = {
+        "$AAREN_DATA": os.environ.get("AAREN_DATA", "not set"),
+        "found": f"{here} of {len(data_sets())}; `aaren data list` says which",
+    }
     return {
         "versions": versions,
         "optional packages": packages,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from aaren.cli._common import error_table, named_errors, print_json, require_model, split_parts, table_for
+
+if TYPE_CHECKING:
+    from aaren.models import Forecaster
 
 
 def evaluate(
@@ -19,27 +23,36 @@ def evaluate(
     split: str | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Errors of a model on a part of a table, beside simple forecasts.
+    """Errors of a model on data, beside simple ways to do the same.
 
     Parameters
     ----------
     model
         Model directory, as `aaren train` writes it.
     data
-        CSV or Parquet file with the columns that the model was trained on.
+        For a forecaster, a CSV or Parquet file with the columns that it was trained on.
     part
-        Which part.
+        Of a forecaster's table: which part.
     split
-        Training, validation and test, as fractions or numbers of rows; by default as in training.
+        Of a forecaster's table: training, validation and test, as fractions or numbers of rows; by default as in
+        training.
     json
         Print one JSON line instead of a table.
     """
     import aaren
-    from aaren.evaluation import baselines, prepare
-    from aaren.evaluation import evaluate as evaluate_model
 
     require_model(model)
     loaded = aaren.load(model)
+    EVALUATORS[loaded.kind](loaded, data, part=part, split=split, json=json)
+
+
+def _forecaster(
+    loaded: Forecaster, data: Path, *, part: Literal["test", "validation"], split: str | None, json: bool
+) -> None:
+    """Errors on a part of a table, from windows and streamed, beside simple forecasts."""
+    from aaren.evaluation import baselines, prepare
+    from aaren.evaluation import evaluate as evaluate_model
+
     table = table_for(loaded, data)
     parts = _split_in_training(loaded.metadata) if split is None else split_parts(split)
     prepared = prepare(table, parts, loaded.preprocessing)
@@ -53,6 +66,10 @@ def evaluate(
     else:
         title = f"Errors on the {part} part of {data.name}, in training deviations"
         error_table(title, named_errors(metrics, config.encoder))
+
+
+EVALUATORS: dict[str, Callable[..., None]] = {"forecaster": _forecaster}
+"""What `aaren evaluate` does for each kind of model: (model, data, *, part, split, json)."""
 
 
 def _split_in_training(metadata: dict[str, Any]) -> tuple[float | int, ...]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from aaren.errors import DataError
-from aaren.streaming import Stream
+from aaren.streaming import ModelStream
 
 
 class PassOver:
@@ -21,7 +22,7 @@ class PassOver:
         skip: called with each bad row that turns out to be new.
     """
 
-    def __init__(self, live: Stream, from_file: bool, skip: Callable[[DataError], None]) -> None:
+    def __init__(self, live: ModelStream[Any, Any], from_file: bool, skip: Callable[[DataError], None]) -> None:
         self._live, self._skip = live, skip
         self._left = live.rows if from_file and live.time is None else 0
         self._by_time = live.time is not None

@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from aaren.cli._common import json_line, require_model, require_writable, table_for
+
+if TYPE_CHECKING:
+    from aaren.models import Forecaster
 
 
 def predict(
@@ -21,40 +25,49 @@ def predict(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Forecast what comes after the last row of a table, for each of its series.
+    """What a model says after the end of each series of a table.
 
-    Writes CSV: series (if there are several), time or step, and for every target its mean and quantiles.
+    A forecaster writes CSV: series (if there are several), time or step, and for every target its mean and quantiles.
 
     Parameters
     ----------
     model
         Model directory, as `aaren train` writes it.
     data
-        CSV or Parquet file with the columns that the model was trained on.
+        For a forecaster, a CSV or Parquet file with the columns that it was trained on.
     output
         File to write instead of standard output.
     json
         Write one JSON line for each series instead of CSV.
     """
     import aaren
-    from aaren.streaming import forecast_after
 
     require_model(model)
     if output is not None:
         require_writable(output)
     loaded = aaren.load(model)
-    predictions = forecast_after(loaded, table_for(loaded, data))
-    if json:
-        lines = [json_line({"series": name, **prediction.to_dict()}) for name, prediction in predictions.items()]
-        text = "\n".join(lines) + "\n"
-    else:
-        text = _as_csv(predictions)
+    text = PREDICTORS[loaded.kind](loaded, data, json)
     if output is None:
         sys.stdout.write(text)
     else:
         from aaren.streaming import write_atomically
 
         write_atomically(output, text.encode())
+
+
+def _forecaster(loaded: Forecaster, data: Path, json: bool) -> str:
+    """The forecast after the last row of every series, as CSV or lines of JSON."""
+    from aaren.streaming import forecast_after
+
+    predictions = forecast_after(loaded, table_for(loaded, data))
+    if not json:
+        return _as_csv(predictions)
+    lines = [json_line({"series": name, **prediction.to_dict()}) for name, prediction in predictions.items()]
+    return "\n".join(lines) + "\n"
+
+
+PREDICTORS: dict[str, Callable[..., str]] = {"forecaster": _forecaster}
+"""What `aaren predict` writes for each kind of model: (model, data, json) to text."""
 
 
 def _as_csv(predictions: dict[str, Any]) -> str:

@@ -6,14 +6,14 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from aaren.cli._common import existing, require_model, require_writable
 from aaren.cli._feed import Interruption, followed, lines
 from aaren.cli._pass_over import PassOver
 from aaren.data import RowReader
 from aaren.errors import DataError
-from aaren.streaming import Stream
+from aaren.streaming import ModelStream
 
 
 def stream(
@@ -27,7 +27,7 @@ def stream(
     max_gap: int = 10_000,
     series: str | None = None,
 ) -> int:
-    """Forecast after every row, in constant time and memory per row.
+    """What the model says after every row, in constant time and memory per row.
 
     Reads CSV with a header from standard input and writes one JSON line for each row to standard output.
 
@@ -50,7 +50,7 @@ def stream(
         For a row with infinity, or that cannot be read: stop with an error; skip it, with a line on standard error;
         or take an infinite cell as missing, and stop at what cannot be read.
     max_gap
-        Rows that may be missing between two rows; they are passed through as missing values.
+        Of a forecaster: rows that may be missing between two rows; they are passed through as missing values.
     series
         Use only the rows of this series, where the model was trained with --series-id.
     """
@@ -67,7 +67,8 @@ def stream(
         existing(follow)
     loaded = aaren.load(model)
     # rows that are to be skipped come back as errors, so that each can be told with its line
-    live = Stream(loaded, state, on_bad_row="error" if on_bad_row == "skip" else on_bad_row, max_gap=max_gap)
+    options: dict[str, Any] = {"max_gap": max_gap} if loaded.kind == "forecaster" else {}
+    live = loaded.stream(state, on_bad_row="error" if on_bad_row == "skip" else on_bad_row, **options)
     if series is not None and live.schema.series_id is None:
         raise DataError("--series: expected a model that was trained with --series-id; leave the option out")
     runner = _Runner(live, state, save_every, series, skip_bad_rows=on_bad_row == "skip")
@@ -81,7 +82,13 @@ class _Runner:
     """The loop over rows, which a signal may stop between two rows but never inside one."""
 
     def __init__(
-        self, live: Stream, state: Path | None, save_every: int, series: str | None, *, skip_bad_rows: bool
+        self,
+        live: ModelStream[Any, Any],
+        state: Path | None,
+        save_every: int,
+        series: str | None,
+        *,
+        skip_bad_rows: bool,
     ) -> None:
         self.live, self.state, self.save_every, self.series = live, state, save_every, series
         self.skip_bad_rows = skip_bad_rows

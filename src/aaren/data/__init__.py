@@ -6,7 +6,7 @@ read. It does not know tensors, models or training.
 
 from aaren.data._calendar import calendar_features, calendar_names
 from aaren.data._read import read_series, sha256_of
-from aaren.data._registry import DataSet, data_sets, find
+from aaren.data._registry import DataSet, data_sets, find, find_parts, named_set
 from aaren.data._rows import Row, RowReader, parse_row
 from aaren.data._scale import Scaler
 from aaren.data._series import Sampling, Schema, Series, SeriesSet
@@ -27,6 +27,8 @@ __all__ = [
     "calendar_names",
     "data_sets",
     "find",
+    "find_parts",
+    "named_set",
     "parse_row",
     "parse_time",
     "read_series",

@@ -1,17 +1,25 @@
 """Models: inputs, an encoder, a head, and the directory that they are saved in."""
 
+from aaren.models._build_encoder import build_encoder
 from aaren.models._config import ForecasterConfig
+from aaren.models._description import Description
 from aaren.models._directory import check_tensors
+from aaren.models._encoder_config import EncoderConfig
 from aaren.models._forecaster import Forecast, Forecaster, ForecasterState, future_of
 from aaren.models._load import load
+from aaren.models._model import Model
 from aaren.models._preprocessing import Preprocessing
 
 __all__ = [
+    "Description",
+    "EncoderConfig",
     "Forecast",
     "Forecaster",
     "ForecasterConfig",
     "ForecasterState",
+    "Model",
     "Preprocessing",
+    "build_encoder",
     "check_tensors",
     "future_of",
     "load",

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 from aaren._version import __version__
 
 if TYPE_CHECKING:
-    from aaren.models._forecaster import Forecaster
+    from aaren.models._model import Model
+
+
+_NO_LOOK_UP = "Aaren's weights over the past do not depend on the current row: no content look-up."
 
 
 def _inline(text: object) -> str:
@@ -19,19 +22,11 @@ def _table(rows: dict[str, Any]) -> list[str]:
     return ["| | |", "|---|---|", *(f"| {_inline(name)} | {_inline(value)} |" for name, value in rows.items()), ""]
 
 
-def model_card(model: Forecaster) -> str:
+def model_card(model: Model[Any, Any]) -> str:
     """The card in Markdown, made from the model's configuration, preprocessing and metadata."""
-    config, preprocessing, metadata = model.config, model.preprocessing, model.metadata
+    config, metadata = model.config, model.metadata
     parameters = sum(p.numel() for p in model.parameters())
-    lines = [f"# Forecaster ({config.encoder})", ""]
-    if preprocessing is not None:
-        schema = preprocessing.schema
-        lines += [
-            f"Forecasts {_inline(', '.join(schema.targets))} for {config.horizon} steps"
-            + (f" of {preprocessing.interval.astype('timedelta64[s]')}" if preprocessing.interval is not None else "")
-            + f" from {_inline(', '.join(schema.inputs))}.",
-            "",
-        ]
+    lines = [f"# {type(model).__name__} ({config.encoder})", "", _inline(model.describe()), ""]
     lines += ["## Model", "", *_table({"parameters": f"{parameters:,}", **config.to_dict()})]
     for section in ("data", "training", "metrics", "versions"):
         if isinstance(metadata.get(section), dict):
@@ -39,8 +34,9 @@ def model_card(model: Forecaster) -> str:
     lines += [
         "## Limits",
         "",
-        "The weights over the past do not depend on the current row: no content look-up. Forecasts extrapolate the "
-        "training data; quantiles are as calibrated as the validation data were like the stream.",
+        *([_NO_LOOK_UP] if config.encoder == "aaren" else []),
+        "What the model says extrapolates the training data; its probabilities and quantiles are as calibrated as the "
+        "validation data were like the stream.",
         "",
         f"Written by aaren {__version__}. Load with `aaren.load(directory)`; nothing in this directory is executable.",
         "",

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from aaren.models._card import model_card
+from aaren.models._build_encoder import build_encoder
 from aaren.models._config import ForecasterConfig
-from aaren.models._directory import fingerprint, write_directory
+from aaren.models._model import Model
 from aaren.models._preprocessing import Preprocessing
-from aaren.nn import (
-    AarenEncoder,
-    AarenEncoderLayer,
-    GRUEncoder,
-    LearnedPositions,
-    LinearHighway,
-    MinGRUEncoder,
-    MinGRUEncoderLayer,
-    RunningNorm,
-    SinusoidalPositions,
-    TransformerEncoder,
-    TransformerEncoderLayer,
-)
+from aaren.nn import LearnedPositions, LinearHighway, RunningNorm, SinusoidalPositions
 from aaren.ops import AttentionState
 
 
@@ -57,27 +44,7 @@ class ForecasterState(NamedTuple):
     encoder: Any
 
 
-def build_encoder(config: ForecasterConfig) -> AarenEncoder | TransformerEncoder | GRUEncoder | MinGRUEncoder:
-    """The encoder that the configuration names; nothing else of a model depends on that name."""
-    if config.encoder == "gru":
-        return GRUEncoder(config.d_model, config.num_layers, config.dropout)
-    arguments: dict[str, Any] = {
-        "d_model": config.d_model,
-        "dim_feedforward": config.dim_feedforward,
-        "dropout": config.dropout,
-        "activation": config.activation,
-        "norm_first": config.norm_first,
-    }
-    norm = nn.LayerNorm(config.d_model) if config.norm_first else None
-    if config.encoder == "mingru":
-        return MinGRUEncoder(MinGRUEncoderLayer(**arguments), config.num_layers, norm)
-    arguments["nhead"] = config.nhead
-    if config.encoder == "aaren":
-        return AarenEncoder(AarenEncoderLayer(**arguments, decay=config.decay), config.num_layers, norm)
-    return TransformerEncoder(TransformerEncoderLayer(**arguments), config.num_layers, norm)
-
-
-class Forecaster(nn.Module):
+class Forecaster(Model[ForecasterConfig, Preprocessing]):
     """Multivariate forecaster: normalise, embed, encode, and at every token forecast `horizon` steps of the targets.
 
     Args:
@@ -94,6 +61,8 @@ class Forecaster(nn.Module):
     """
 
     kind = "forecaster"
+    config_type = ForecasterConfig
+    preprocessing_type = Preprocessing
 
     def __init__(
         self,
@@ -103,13 +72,10 @@ class Forecaster(nn.Module):
         metadata: dict[str, Any] | None = None,
         **fields: Any,
     ) -> None:
-        super().__init__()
-        if (config is None) == (not fields):
-            raise TypeError("Forecaster: expected either a ForecasterConfig or its fields by name")
-        config = ForecasterConfig(**fields) if config is None else config
+        super().__init__(config, preprocessing, metadata, fields)
+        config = self.config
         if preprocessing is not None:
             preprocessing.require_sizes(config.inputs, config.targets, config.calendar)
-        self.config, self.preprocessing, self.metadata = config, preprocessing, dict(metadata or {})
         features = 2 * config.inputs + config.calendar + (config.decay == "time")
         self.embed = nn.Linear(features, config.d_model)
         self.positions: nn.Module | None = None
@@ -192,37 +158,15 @@ class Forecaster(nn.Module):
             loss = loss + (pinball * known[..., None]).sum() / (count * len(levels))
         return loss
 
-    def fingerprint(self) -> str:
-        """A sha256 over kind, configuration, preprocessing and weights; a state snapshot carries it."""
-        return fingerprint(self.kind, self.config.to_dict(), self._preprocessing_dict(), self.state_dict())
-
-    def save(self, directory: str | Path) -> None:
-        """Write config.json, model.safetensors, preprocessing.json and MODEL_CARD.md into a directory.
-
-        Args:
-            directory: made if it is not there; a model that is there is replaced, other files are kept.
-
-        Raises:
-            ModelFileError: the directory cannot be written.
-        """
-        write_directory(
-            Path(directory),
-            self.kind,
-            self.config.to_dict(),
-            self._preprocessing_dict(),
-            self.state_dict(),
-            self.metadata,
-            model_card(self),
-        )
-
-    def stream(self, state_file: str | Path | None = None, **options: Any) -> Any:
-        """A live stream of this model, `aaren.Stream(self, state_file, ...)`."""
-        from aaren.streaming import Stream  # upwards, only here: users expect the verb on the model
-
-        return Stream(self, state_file, **options)
-
-    def _preprocessing_dict(self) -> dict[str, Any]:
-        return {} if self.preprocessing is None else self.preprocessing.to_dict()
+    def describe(self) -> str:
+        """What the model does, in one sentence."""
+        preprocessing, steps = self.preprocessing, f"{self.config.horizon} steps"
+        if preprocessing is None:
+            return f"Forecasts {self.config.targets} channels for {steps} from {self.config.inputs}."
+        if preprocessing.interval is not None:
+            steps += f" of {preprocessing.interval.astype('timedelta64[s]')}"
+        schema = preprocessing.schema
+        return f"Forecasts {', '.join(schema.targets)} for {steps} from {', '.join(schema.inputs)}."
 
     def _check(
         self, values: Tensor, calendar: Tensor | None, state: ForecasterState | None, elapsed: Tensor | None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,16 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from aaren.errors import ModelFileError
-from aaren.models._config import ForecasterConfig
 from aaren.models._directory import check_tensors, read_header, read_json, read_weights
 from aaren.models._forecaster import Forecaster
-from aaren.models._preprocessing import Preprocessing
+from aaren.models._model import Model
+
+MODELS: dict[str, type[Model[Any, Any]]] = {model.kind: model for model in (Forecaster,)}
+"""The classes of models by the kind that their directories name."""
 
 
-def load(directory: str | Path, *, device: torch.device | str = "cpu") -> Forecaster:
-    """Load a model that `save` wrote, in evaluation mode.
+def load(directory: str | Path, *, device: torch.device | str = "cpu") -> Model[Any, Any]:
+    """Load a model of any kind that `save` wrote, in evaluation mode.
 
     Args:
         directory: with config.json, model.safetensors and preprocessing.json.
@@ -28,16 +32,19 @@ def load(directory: str | Path, *, device: torch.device | str = "cpu") -> Foreca
     """
     directory = Path(directory)
     header = read_header(directory)
-    if header["kind"] != Forecaster.kind:
-        raise ModelFileError(f"{directory}: expected a model of kind 'forecaster', received {header['kind']!r}")
-    config = ForecasterConfig.from_dict(header["config"])
+    model_type = MODELS.get(header["kind"]) if isinstance(header["kind"], str) else None
+    if model_type is None:
+        raise ModelFileError(f"{directory}: expected a model of kind {_kinds()}, received {header['kind']!r}")
+    config = model_type.config_type.from_dict(header["config"])
     written = read_json(directory / "preprocessing.json")
-    preprocessing = Preprocessing.from_dict(written) if written else None
+    preprocessing = model_type.preprocessing_type.from_dict(written) if written else None
+    new: Callable[..., Model[Any, Any]] = model_type
+    build = partial(new, config, preprocessing=preprocessing, metadata=header["metadata"])
     file = directory / "model.safetensors"
     weights = read_weights(file)
-    check_tensors(file, weights, _expected(directory, config, preprocessing, len(weights)))
+    check_tensors(file, weights, _expected(directory, config.num_layers, build, len(weights)))
     with torch.random.fork_rng(devices=[]):  # the first draw of the weights is not the user's
-        model = Forecaster(config, preprocessing=preprocessing, metadata=header["metadata"])
+        model = build()
     model.load_state_dict(weights)
     if model.fingerprint() != header["fingerprint"]:
         raise ModelFileError(
@@ -45,6 +52,10 @@ def load(directory: str | Path, *, device: torch.device | str = "cpu") -> Foreca
             f"{model.fingerprint()!r}; a file was changed or is of another model; take a whole copy"
         )
     return model.to(device).eval()
+
+
+def _kinds() -> str:
+    return " or ".join(repr(kind) for kind in MODELS)
 
 
 class _Undrawn(TorchFunctionMode):
@@ -57,14 +68,14 @@ class _Undrawn(TorchFunctionMode):
 
 
 def _expected(
-    directory: Path, config: ForecasterConfig, preprocessing: Preprocessing | None, tensors: int
+    directory: Path, num_layers: int, build: Callable[[], Model[Any, Any]], tensors: int
 ) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     """Shapes and dtypes of the model's tensors, found without memory for them."""
-    if config.num_layers > tensors:
-        raise ModelFileError(f"{directory}: expected weights of {config.num_layers} layers, received {tensors} tensors")
+    if num_layers > tensors:
+        raise ModelFileError(f"{directory}: expected weights of {num_layers} layers, received {tensors} tensors")
     try:
         with torch.device("meta"), _Undrawn():
-            state: dict[str, Tensor] = Forecaster(config, preprocessing=preprocessing).state_dict()
+            state: dict[str, Tensor] = build().state_dict()
     except (ValueError, TypeError, OverflowError, RuntimeError) as error:
         raise ModelFileError(f"{directory}: config.json and preprocessing.json describe no model: {error}") from None
     return {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in state.items()}

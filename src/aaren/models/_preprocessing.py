@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from aaren.data import Scaler, Schema, calendar_features
 from aaren.errors import AarenError, ModelFileError
+from aaren.models._description import Description
 
 
 @dataclass(frozen=True)
-class Preprocessing:
+class Preprocessing(Description):
     """How rows become tokens and forecasts become the user's units.
 
     Args:

@@ -7,8 +7,21 @@ try:
 except ImportError as error:
     raise MissingDependencyError("lightning", "train", "training") from error
 
-from aaren.training._fit import TrainingOptions, fit
-from aaren.training._record import append_record, hardware, versions
-from aaren.training._train import TrainingResult, train_forecaster
+from aaren.training._fit import Batch, TrainingData, fit
+from aaren.training._forecaster import TrainingResult, forecasting_data, train_forecaster
+from aaren.training._options import TrainingOptions
+from aaren.training._record import append_record, hardware, save_with_record, versions
 
-__all__ = ["TrainingOptions", "TrainingResult", "append_record", "fit", "hardware", "train_forecaster", "versions"]
+__all__ = [
+    "Batch",
+    "TrainingData",
+    "TrainingOptions",
+    "TrainingResult",
+    "append_record",
+    "fit",
+    "forecasting_data",
+    "hardware",
+    "save_with_record",
+    "train_forecaster",
+    "versions",
+]

@@ -5,76 +5,43 @@ from __future__ import annotations
 import dataclasses
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.optim.lr_scheduler import ExponentialLR, LinearLR
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from aaren.errors import ModelFileError, TrainingError
-from aaren.evaluation import PreparedData, WindowDataset, model_inputs, take_batch
-from aaren.models import Forecaster, check_tensors, future_of
+from aaren.evaluation import take_batch
+from aaren.models import Model, check_tensors
 from aaren.training._checkpoint import SafetensorsCheckpointIO
+from aaren.training._options import TrainingOptions
+
+Batch = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train.
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What a model learns from.
 
     Args:
-        epochs: passes over the training windows, at most.
-        batch_size: windows in a step.
-        learning_rate: of Adam, in the first epoch.
-        learning_rate_decay: factor after each epoch (the paper's forecasting protocol has 0.5).
-        weight_decay: decoupled, as in AdamW.
-        patience: epochs without a better validation loss before stopping.
-        clip: largest norm of the gradient; 0 for no limit.
-        stride: rows between the starts of two training windows; None is 1 for windows that give one forecast, and an
-            eighth of the look-back for those that give one at every token.
-        seed: decides initial weights, order of windows and dropout.
-        accelerator: "auto", "cpu", "gpu", ... as Lightning names them.
-        precision: "32-true", "bf16-mixed", ... as Lightning names them.
-        compile: run the encoder through `torch.compile`, which needs a C++ compiler and some minutes at the start.
+        train: the training part, whose `__getitems__` gathers a whole batch of indices.
+        validation: the same for the part that decides when to stop and which weights to keep.
+        loss: from model and batch, the mean loss and the number of samples that it is a mean of.
+        score: the same, what validation minimises in place of the loss.
     """
 
-    epochs: int = 10
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    learning_rate_decay: float = 0.8
-    weight_decay: float = 0.0
-    patience: int = 3
-    clip: float = 1.0
-    stride: int | None = None
-    seed: int = 0
-    accelerator: str = "auto"
-    precision: str = "32-true"
-    compile: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience", "stride"):
-            value = getattr(self, name)
-            if (value is not None or name != "stride") and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{name}: expected a whole number of at least 1, received {value!r}")
-        if not isinstance(self.seed, int):
-            raise ValueError(f"seed: expected a whole number, received {self.seed!r}")
-        for name in ("learning_rate", "learning_rate_decay"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected a positive number, received {getattr(self, name)}")
-        for name in ("weight_decay", "clip"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: expected 0 or a positive number, received {getattr(self, name)}")
-
-    def stride_for(self, model: Forecaster) -> int:
-        """The stride that None stands for."""
-        if self.stride is not None:
-            return self.stride
-        return 1 if model.config.normalization == "window" else max(1, model.config.look_back // 8)
+    train: Dataset[Batch]
+    validation: Dataset[Batch]
+    loss: Callable[[Any, Batch], tuple[Tensor, int]]
+    score: Callable[[Any, Batch], tuple[Tensor, int]] | None = None
 
 
 class _Shuffled(Sampler[int]):
@@ -110,32 +77,27 @@ class _Checkpoints(ModelCheckpoint):
 
 
 class _Task(lightning.LightningModule):
-    """A forecaster with its loss and optimizer, as the trainer wants it."""
+    """A model with its loss and optimizer, as the trainer wants it."""
 
-    def __init__(self, model: Forecaster, options: TrainingOptions) -> None:
+    def __init__(self, model: Model[Any, Any], data: TrainingData, options: TrainingOptions) -> None:
         super().__init__()
-        self.model, self.options = model, options
+        self.model, self.data, self.options = model, data, options
         self.history: list[dict[str, float]] = []
-
-    def _loss(self, batch: dict[str, Tensor]) -> Tensor:
-        config = self.model.config
-        forecast, _ = self.model(**model_inputs(batch))
-        if config.normalization == "window":
-            future = batch["block"][:, -config.horizon :][:, None]
-        else:
-            future = future_of(batch["block"], config.look_back, config.horizon)
-        return self.model.loss(forecast, future)
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(self.options.seed * 1_000_003 + self.current_epoch)
 
-    def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        loss = self._loss(batch)
-        self.log("training_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["values"]))
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        loss, samples = self.data.loss(self.model, batch)
+        self.log("training_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=samples)
         return loss
 
-    def validation_step(self, batch: dict[str, Tensor], index: int) -> None:
-        self.log("validation_loss", self._loss(batch), prog_bar=True, batch_size=len(batch["values"]))
+    def validation_step(self, batch: Batch, index: int) -> None:
+        loss, samples = self.data.loss(self.model, batch)
+        self.log("validation_loss", loss, prog_bar=True, batch_size=samples)
+        if self.data.score is not None:
+            score, samples = self.data.score(self.model, batch)
+            self.log("validation_score", score, prog_bar=True, batch_size=samples)
 
     def on_train_epoch_end(self) -> None:
         metrics = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
@@ -143,9 +105,20 @@ class _Task(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         options = self.options
-        optimizer = torch.optim.AdamW(self.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
-        schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, options.learning_rate_decay)
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        arguments: dict[str, Any] = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
+        optimizer: torch.optim.Optimizer
+        if options.optimizer == "radam":
+            optimizer = torch.optim.RAdam(self.parameters(), **arguments, decoupled_weight_decay=True)
+        else:
+            optimizer = torch.optim.AdamW(self.parameters(), **arguments)
+        schedules: list[dict[str, Any]] = [
+            {"scheduler": ExponentialLR(optimizer, options.learning_rate_decay), "interval": "epoch"}
+        ]
+        if options.warmup_steps:
+            # both multiply the rate that they find, so that they go together
+            warmup = LinearLR(optimizer, 1 / options.warmup_steps, total_iters=options.warmup_steps)
+            schedules.append({"scheduler": warmup, "interval": "step"})
+        return [optimizer], schedules
 
     def _run(self) -> dict[str, Any]:
         preprocessing = self.model.preprocessing
@@ -171,8 +144,8 @@ class _Task(lightning.LightningModule):
 
 
 def fit(
-    model: Forecaster,
-    data: PreparedData,
+    model: Model[Any, Any],
+    data: TrainingData,
     options: TrainingOptions,
     directory: Path,
     *,
@@ -182,44 +155,41 @@ def fit(
     """Train a model in place and leave it with the weights of the epoch that validated best.
 
     Args:
-        model: the forecaster.
-        data: the prepared table; its validation part decides when to stop and which weights to keep.
+        model: the model.
+        data: its parts, loss and score.
         options: how to train.
         directory: checkpoints are written to its folder "checkpoints".
         resume: go on from the last checkpoint if there is one.
         progress: show a progress bar on standard error.
 
     Returns:
-        What happened: epochs, the best validation loss and the history of losses; plain data.
+        What happened: epochs, the best validation score and the history of losses; plain data.
 
     Raises:
         ModelFileError: the checkpoint to resume from is damaged or of another run, or the directory cannot be written.
-        DataError: a part has no window.
         TrainingError: the loss is not finite.
     """
-    config = model.config
-    stride = options.stride_for(model)
-    train = WindowDataset(data, "train", config.look_back, config.horizon, stride)
-    validation = WindowDataset(data, "validation", config.look_back, config.horizon, stride)
-    order = _Shuffled(len(train), options.seed)
+    samples = len(data.train)  # type: ignore[arg-type]
+    order = _Shuffled(samples, options.seed)
     # loaders draw from a generator of their own, or a resumed run would find another state for its dropout
     shared: dict[str, Any] = {"collate_fn": take_batch, "generator": torch.Generator()}
     loaders = (
-        DataLoader(train, options.batch_size, sampler=order, **shared),
-        DataLoader(validation, 4 * options.batch_size, **shared),
+        DataLoader(data.train, options.batch_size, sampler=order, **shared),
+        DataLoader(data.validation, 4 * options.batch_size, **shared),
     )
+    monitor = "validation_loss" if data.score is None else "validation_score"
     folder = directory / "checkpoints"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ModelFileError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    checkpoint = _Checkpoints(folder, "best", monitor="validation_loss", save_last=True, enable_version_counter=False)
+    checkpoint = _Checkpoints(folder, "best", monitor=monitor, save_last=True, enable_version_counter=False)
     last = folder / "last.safetensors"
-    stop = EarlyStopping("validation_loss", patience=options.patience)
+    stop = EarlyStopping(monitor, patience=options.patience)
     callbacks: list[Callback] = [checkpoint, stop]
     if progress:
         callbacks.append(RichProgressBar(leave=True, console_kwargs={"stderr": True}))
-    task = _Task(model, options)
+    task = _Task(model, data, options)
     with _quiet():
         trainer = lightning.Trainer(
             max_epochs=options.epochs,
@@ -236,7 +206,7 @@ def fit(
         )
         resuming = resume and last.exists()
         try:
-            with _compiled(model.encoder, options.compile):
+            with _compiled(cast(nn.Module, model.encoder), options.compile):
                 trainer.fit(task, *loaders, ckpt_path=str(last) if resuming else None, weights_only=True)
         except SystemExit as error:  # the trainer's answer to Ctrl-C
             if isinstance(error.__context__, KeyboardInterrupt):
@@ -251,8 +221,8 @@ def fit(
     return {
         "epochs": len(task.history),
         "best_epoch": int(best["epoch"]),
-        "validation_loss": float(score),
-        "windows": len(train),
+        monitor: float(score),
+        "samples": samples,
         "history": task.history,
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
@@ -12,6 +13,61 @@ from typing import Any
 import torch
 
 from aaren._version import __version__
+from aaren.models import Model
+from aaren.training._options import TrainingOptions
+
+
+def save_with_record(
+    model: Model[Any, Any],
+    directory: Path,
+    *,
+    data: dict[str, Any],
+    options: TrainingOptions,
+    training: dict[str, Any],
+    metrics: dict[str, Any],
+    summary: dict[str, str],
+    seconds: float,
+) -> dict[str, Any]:
+    """Save a trained model, and append the record of its run to `record.jsonl` beside it.
+
+    Args:
+        model: trained and evaluated.
+        directory: of the model.
+        data: what it was trained on: source, sha256, sizes, split.
+        options: how it was trained.
+        training: what `fit` returned.
+        metrics: on the test part.
+        summary: the metrics in words, for the model card.
+        seconds: of training.
+
+    Returns:
+        The record; plain data.
+    """
+    trained = {name: value for name, value in training.items() if name != "history"}
+    model.metadata = {
+        "data": data,
+        "training": {**dataclasses.asdict(options), **trained, "seconds": round(seconds, 1)},
+        "metrics": summary,
+        "versions": versions(),
+    }
+    model.save(directory)
+    record = {
+        "kind": model.kind,
+        "data": data,
+        "seed": options.seed,
+        "config": model.config.to_dict(),
+        "options": dataclasses.asdict(options),
+        "training": trained,
+        "history": training["history"],
+        "metrics": metrics,
+        "seconds": seconds,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "fingerprint": model.fingerprint(),
+        "versions": versions(),
+        "hardware": hardware(),
+    }
+    append_record(directory / "record.jsonl", record)
+    return record
 
 
 def versions() -> dict[str, str]:

@@ -1,8 +1,7 @@
-"""From a table to a model directory: the Python twin of `aaren train forecaster`."""
+"""From a table to a forecaster's directory: the Python twin of `aaren train forecaster`."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from aaren.data import SeriesSet
-from aaren.evaluation import PreparedData, baselines, evaluate, prepare
-from aaren.models import Forecaster, ForecasterConfig
-from aaren.training._fit import TrainingOptions, fit
-from aaren.training._record import append_record, hardware, versions
+from aaren.evaluation import PreparedData, WindowDataset, baselines, evaluate, model_inputs, prepare
+from aaren.models import Forecaster, ForecasterConfig, future_of
+from aaren.training._fit import Batch, TrainingData, fit
+from aaren.training._options import TrainingOptions
+from aaren.training._record import save_with_record
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,37 +87,46 @@ def train_forecaster(
         torch.manual_seed(options.seed)
         model = Forecaster(configuration, preprocessing=prepared.preprocessing)
         begin = time.perf_counter()
-        training = fit(model, prepared, options, directory, resume=resume, progress=progress)
+        training = fit(
+            model, forecasting_data(model, prepared, options), options, directory, resume=resume, progress=progress
+        )
         seconds = time.perf_counter() - begin
     metrics: dict[str, Any] = evaluate(model, prepared)
     metrics["baselines"] = baselines(prepared, "test", configuration.look_back, horizon)
-    history = training.pop("history")
     parts = np.asarray(split).tolist()  # NumPy's numbers are not JSON's
-    about = {"source": Path(data.source).name, "sha256": data.sha256, "split": parts, **_shape(data)}
-    model.metadata = {
-        "data": about,
-        "training": {**dataclasses.asdict(options), **training, "seconds": round(seconds, 1)},
-        "metrics": _flat(metrics),
-        "versions": versions(),
-    }
-    model.save(directory)
-    record = {
-        "kind": model.kind,
-        "data": about,
-        "seed": options.seed,
-        "config": configuration.to_dict(),
-        "options": dataclasses.asdict(options),
-        "training": training,
-        "history": history,
-        "metrics": metrics,
-        "seconds": seconds,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "fingerprint": model.fingerprint(),
-        "versions": versions(),
-        "hardware": hardware(),
-    }
-    append_record(directory / "record.jsonl", record)
+    record = save_with_record(
+        model,
+        directory,
+        data={"source": Path(data.source).name, "sha256": data.sha256, "split": parts, **_shape(data)},
+        options=options,
+        training=training,
+        metrics=metrics,
+        summary=_summary(metrics),
+        seconds=seconds,
+    )
     return TrainingResult(model, prepared, record)
+
+
+def forecasting_data(model: Forecaster, data: PreparedData, options: TrainingOptions) -> TrainingData:
+    """The windows of the training and validation parts, and the loss of a forecaster."""
+    config = model.config
+    stride = options.stride
+    if stride is None:
+        stride = 1 if config.normalization == "window" else max(1, config.look_back // 8)
+
+    def loss(model: Forecaster, batch: Batch) -> tuple[Tensor, int]:
+        forecast, _ = model(**model_inputs(batch))
+        if config.normalization == "window":
+            future = batch["block"][:, -config.horizon :][:, None]
+        else:
+            future = future_of(batch["block"], config.look_back, config.horizon)
+        return model.loss(forecast, future), len(batch["values"])
+
+    return TrainingData(
+        WindowDataset(data, "train", config.look_back, config.horizon, stride),
+        WindowDataset(data, "validation", config.look_back, config.horizon, stride),
+        loss,
+    )
 
 
 def _shape(data: SeriesSet) -> dict[str, Any]:
@@ -127,7 +137,7 @@ def _shape(data: SeriesSet) -> dict[str, Any]:
     }
 
 
-def _flat(metrics: dict[str, Any]) -> dict[str, str]:
+def _summary(metrics: dict[str, Any]) -> dict[str, str]:
     """Metrics for the model card: "windows mse" and so on, test part, standardised."""
     flat: dict[str, str] = {}
     for name, value in metrics.items():

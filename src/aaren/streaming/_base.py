@@ -1,0 +1,164 @@
+"""What the streams of all models share: rows that are taken whole or not at all, and a state that can be saved."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import numpy as np
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from aaren.data import Schema
+from aaren.errors import DataError, ModelFileError
+from aaren.models import Model, check_tensors
+from aaren.streaming._snapshot import read_snapshot, write_snapshot
+
+Policy = Literal["error", "skip", "impute"]
+AnyModel = TypeVar("AnyModel", bound=Model[Any, Any])
+Result = TypeVar("Result")
+
+
+class ModelStream(ABC, Generic[AnyModel, Result]):
+    """Base of the streams. A subclass says how a row is checked and applied, and what of its own a snapshot holds.
+
+    Args:
+        model: the trained model.
+        on_bad_row: "error", "skip" or "impute".
+
+    Raises:
+        ValueError: the model has no preprocessing, or an argument is not one of its choices.
+    """
+
+    model: AnyModel
+
+    def __init__(self, model: AnyModel, on_bad_row: Policy) -> None:
+        if model.preprocessing is None:
+            raise ValueError("model: expected preprocessing (columns and units), received None; train or load a model")
+        if on_bad_row not in ("error", "skip", "impute"):
+            raise ValueError(f"on_bad_row: expected 'error', 'skip' or 'impute', received {on_bad_row!r}")
+        self.model, self.on_bad_row = model.eval(), on_bad_row
+        self._state: Any = model.init_state(1)
+        self._rows = self._skipped = self._last_taken = 0
+
+    @property
+    @abstractmethod
+    def schema(self) -> Schema:
+        """The columns of a row."""
+
+    @abstractmethod
+    def _check(self, row: Any, number: int) -> Any:
+        """What `_apply` needs of a row; raises DataError and changes nothing."""
+
+    @abstractmethod
+    def _apply(self, checked: Any, number: int) -> Result:
+        """Take a checked row: the new state, and what the model says."""
+
+    @abstractmethod
+    def _own_header(self) -> dict[str, Any]:
+        """What a snapshot holds besides state and counts; plain data."""
+
+    @abstractmethod
+    def _restore_own(self, header: Mapping[str, Any]) -> None:
+        """Take back what `_own_header` gave; KeyError, TypeError, ValueError or OverflowError if it cannot be."""
+
+    @property
+    def time(self) -> np.datetime64 | None:
+        """Time of the last row that was taken, if rows have one by which a restart can tell them."""
+        return None
+
+    def time_of(self, row: Mapping[str, Any]) -> np.datetime64 | None:
+        """The time of a row, whatever its other cells hold; None where rows have none. The row is not taken."""
+        return None
+
+    @property
+    def rows(self) -> int:
+        """Rows that came so far, those that were skipped included."""
+        return self._rows
+
+    @property
+    def skipped(self) -> int:
+        """Rows that `on_bad_row="skip"` left out."""
+        return self._skipped
+
+    @property
+    def last_taken(self) -> int:
+        """Number of the last row that was taken, 0 before the first; rows after it, up to `rows`, were skipped."""
+        return self._last_taken
+
+    @property
+    def state(self) -> Any:
+        """What the model keeps of the past; a value that later rows do not change."""
+        return self._state
+
+    def nbytes(self) -> int:
+        """Bytes of the state."""
+        return sum(x.numel() * x.element_size() for x in self._tensors().values())
+
+    def update(self, row: Any) -> Result | None:
+        """Take one row; what the model says after it, or None if the row was left out (`on_bad_row="skip"`).
+
+        Raises:
+            DataError: the row was refused; row number and column are in the message, the state is as before.
+        """
+        number = self._rows + 1
+        try:
+            checked = self._check(row, number)
+        except DataError:
+            if self.on_bad_row != "skip":
+                raise
+            self.skip()
+            return None
+        result = self._apply(checked, number)
+        self._rows = self._last_taken = number
+        return result
+
+    def skip(self) -> None:
+        """Count a row that was left out; the state stays as it is."""
+        self._rows, self._skipped = self._rows + 1, self._skipped + 1
+
+    def save(self, path: str | Path) -> None:
+        """Write a snapshot: safetensors with a JSON header, atomically; `model.stream(path)` goes on from it.
+
+        Raises:
+            ModelFileError: the file cannot be written.
+        """
+        header = {
+            "fingerprint": self.model.fingerprint(),
+            "rows": self._rows,
+            "skipped": self._skipped,
+            "last_taken": self._last_taken,
+            **self._own_header(),
+        }
+        write_snapshot(Path(path), self._tensors(), header)
+
+    def _restore(self, state_file: str | Path | None) -> None:
+        """Go on from a snapshot, if there is one."""
+        if state_file is None or not Path(state_file).exists():
+            return
+        path = Path(state_file)
+        tensors, header = read_snapshot(path, self.model.fingerprint())
+        template, structure = pytree.tree_flatten(self._state)
+        expected = {}
+        for index, leaf in enumerate(template):
+            name = f"state.{index}"
+            shape = tuple(leaf.shape)
+            if name in tensors and tensors[name].dim() == len(shape):
+                # a cache grows with the tokens: where the empty one has size 0, any size is right
+                shape = tuple(b if a == 0 else a for a, b in zip(shape, tensors[name].shape, strict=True))
+            expected[name] = (shape, leaf.dtype)
+        check_tensors(path, tensors, expected)
+        try:
+            self._rows, self._skipped = int(header["rows"]), int(header["skipped"])
+            self._last_taken = int(header["last_taken"])
+            self._restore_own(header)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ModelFileError(f"{path}: not a state snapshot, or damaged: {error}") from None
+        leaves = [tensors[f"state.{index}"].to(self.model.device) for index in range(len(template))]
+        self._state = pytree.tree_unflatten(leaves, structure)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        leaves, _ = pytree.tree_flatten(self._state)
+        return {f"state.{index}": leaf for index, leaf in enumerate(leaves)}

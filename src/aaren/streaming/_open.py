@@ -1,0 +1,24 @@
+"""The stream that belongs to a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from aaren.models import Forecaster, Model
+from aaren.streaming._base import ModelStream
+from aaren.streaming._stream import Stream
+
+STREAMS: dict[type[Model[Any, Any]], Any] = {Forecaster: Stream}
+"""The class of stream for each class of model."""
+
+
+def open_stream(model: Model[Any, Any], state_file: str | Path | None = None, **options: Any) -> ModelStream[Any, Any]:
+    """A live stream of a model; what `model.stream()` calls.
+
+    Args:
+        model: a trained model of any kind.
+        state_file: go on from this snapshot if the file is there.
+        **options: of the stream of that kind, such as `on_bad_row`.
+    """
+    return STREAMS[type(model)](model, state_file, **options)

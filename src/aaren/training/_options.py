@@ -1,0 +1,62 @@
+"""How to train: plain data, checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How to train.
+
+    Args:
+        epochs: passes over the training part, at most.
+        batch_size: samples in a step.
+        optimizer: "adamw" or "radam", both with decoupled weight decay.
+        learning_rate: in the first epoch, once warmed up.
+        learning_rate_decay: factor after each epoch (the paper's forecasting protocol has 0.5).
+        warmup_steps: steps over which the learning rate rises from 0; 0 for none.
+        weight_decay: decoupled, as in AdamW.
+        patience: epochs without a better validation score before stopping.
+        clip: largest norm of the gradient; 0 for no limit.
+        stride: of a forecaster, rows between the starts of two training windows; None is 1 for windows that give one
+            forecast, and an eighth of the look-back for those that give one at every token.
+        seed: decides initial weights, order of windows and dropout.
+        accelerator: "auto", "cpu", "gpu", ... as Lightning names them.
+        precision: "32-true", "bf16-mixed", ... as Lightning names them.
+        compile: run the encoder through `torch.compile`, which needs a C++ compiler and some minutes at the start.
+    """
+
+    epochs: int = 10
+    batch_size: int = 32
+    optimizer: Literal["adamw", "radam"] = "adamw"
+    learning_rate: float = 1e-3
+    learning_rate_decay: float = 0.8
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    patience: int = 3
+    clip: float = 1.0
+    stride: int | None = None
+    seed: int = 0
+    accelerator: str = "auto"
+    precision: str = "32-true"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience", "stride"):
+            value = getattr(self, name)
+            if (value is not None or name != "stride") and (not isinstance(value, int) or value < 1):
+                raise ValueError(f"{name}: expected a whole number of at least 1, received {value!r}")
+        if not isinstance(self.warmup_steps, int) or self.warmup_steps < 0:
+            raise ValueError(f"warmup_steps: expected 0 or a whole number of steps, received {self.warmup_steps!r}")
+        if self.optimizer not in ("adamw", "radam"):
+            raise ValueError(f"optimizer: expected 'adamw' or 'radam', received {self.optimizer!r}")
+        if not isinstance(self.seed, int):
+            raise ValueError(f"seed: expected a whole number, received {self.seed!r}")
+        for name in ("learning_rate", "learning_rate_decay"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: expected a positive number, received {getattr(self, name)}")
+        for name in ("weight_decay", "clip"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: expected 0 or a positive number, received {getattr(self, name)}")
