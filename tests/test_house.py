@@ -20,7 +20,8 @@ FLOORS = {
     "evaluation": {"data", "models", "nn", "ops"},
     "training": {"data", "evaluation", "models", "nn", "ops"},
     "streaming": {"data", "evaluation", "models", "nn", "ops"},
-    "cli": {"data", "evaluation", "models", "nn", "ops", "streaming", "training"},
+    "studies": {"data", "evaluation", "models", "nn", "ops", "streaming", "training"},
+    "cli": {"data", "evaluation", "models", "nn", "ops", "streaming", "studies", "training"},
 }
 # a verb that users expect on a model: `model.stream()` imports its floor when it is called
 ALLOWED_UPWARDS = {("models/_model.py", "streaming")}

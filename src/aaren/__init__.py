@@ -37,7 +37,7 @@ _HOMES = {
     "load": "aaren.models",
     "prefix_attention": "aaren.ops",
 }
-_PACKAGES = {"data", "evaluation", "models", "nn", "ops", "streaming", "training"}
+_PACKAGES = {"data", "evaluation", "models", "nn", "ops", "streaming", "studies", "training"}
 
 
 def __getattr__(name: str) -> Any:

@@ -50,3 +50,7 @@ class MissingDependencyError(AarenError, ImportError):
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package {package!r}; install it with: pip install 'aaren[{extra}]'")
+
+
+class RecipeError(AarenError, ValueError):
+    """A recipe, scale, encoder or variant that a study was asked for is not there."""

@@ -14,6 +14,7 @@ from aaren.cli._demo import demo
 from aaren.cli._doctor import doctor
 from aaren.cli._evaluate import evaluate
 from aaren.cli._predict import predict
+from aaren.cli._reproduce import reproduce
 from aaren.cli._stream import stream
 from aaren.cli._train import forecaster
 from aaren.errors import AarenError
@@ -68,7 +69,7 @@ data.command(verify, help_format="markdown")
 app.command(demo, help_format="markdown")
 app.command(train)
 app.command(data)
-for verb in (evaluate, predict, stream, doctor):
+for verb in (evaluate, predict, stream, reproduce, doctor):
     app.command(verb, help_format="markdown")  # which joins the lines of a paragraph
 
 

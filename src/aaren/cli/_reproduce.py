@@ -1,0 +1,73 @@
+"""`aaren reproduce`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from aaren.cli._common import require_writable_folder
+
+Flag = Parameter(negative=())
+Many = Parameter(negative=())
+
+
+def reproduce(
+    *targets: str,
+    scale: str = "small",
+    seeds: int = 5,
+    encoder: Annotated[list[str] | None, Many] = None,
+    horizon: Annotated[list[int] | None, Many] = None,
+    results: Path = Path("results"),
+    list: Annotated[bool, Flag] = False,  # noqa: A002
+) -> None:
+    """Run the paper's comparison, or a part of it, and write a record of each run.
+
+    A run that has a valid record is skipped, one that was killed goes on from its last epoch, and records are
+    written as runs finish: start it again as often as you like.
+
+    Parameters
+    ----------
+    targets
+        Settings (forecasting, classification, events, rl) or SETTING/DATASET, such as forecasting/ETTh1.
+    scale
+        "paper" for the paper's sizes, or a smaller budget that the recipes name.
+    seeds
+        Number of seeds.
+    encoder
+        Only these of aaren, aaren-decay, transformer, gru, mingru; repeat it, or give several with commas.
+    horizon
+        Only these horizons (forecasting).
+    results
+        Folder of records.
+    list
+        Name all recipes with their data set's status and the number of runs that have a record, and run nothing.
+    """
+    from aaren.cli._common import names
+    from aaren.studies import ENCODERS, chosen, is_done, plans, recipes
+    from aaren.studies import reproduce as run_plans
+
+    if seeds < 1:
+        raise ValueError(f"--seeds: expected at least 1, received {seeds}")
+    found = chosen(targets) if targets else [*recipes()]
+    if not targets and not list:
+        raise ValueError("expected a setting or SETTING/DATASET to run; `aaren reproduce --list` names all")
+    encoders = names(encoder) or [*ENCODERS]
+    wanted = plans(found, scale=scale, seeds=seeds, encoders=encoders, variants=horizon or ())
+    if list:
+        for recipe in found:
+            own = [plan for plan in wanted if plan.recipe is recipe]
+            done = sum(is_done(plan, results) for plan in own)
+            print(f"{recipe.name:<44} {recipe.dataset.status:<12} {done} of {len(own)} runs recorded")
+        return
+    require_writable_folder(results)
+    for number, (plan, record) in enumerate(run_plans(wanted, results), 1):
+        place = f"[{number}/{len(wanted)}] {plan.recipe.name}"
+        what = f"{place}{'' if plan.variant is None else f' {plan.variant}'} {plan.encoder} seed {plan.seed}"
+        if record is None:
+            print(f"{what}: has its record", file=sys.stderr)
+            continue
+        metrics = ", ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items() if value is not None)
+        print(f"{what}: {metrics} ({record['run']['seconds']:.0f} s)", flush=True)

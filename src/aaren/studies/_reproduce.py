@@ -1,0 +1,83 @@
+"""Run recipes: what has a valid record is skipped, what was killed goes on, records are written as runs finish."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from aaren.errors import RecipeError
+from aaren.studies import _forecasting
+from aaren.studies._recipe import ENCODERS, Plan, Recipe
+from aaren.studies._records import Record, is_done, write_record
+
+Run = Callable[[Plan, Path], dict[str, Any]]
+RUNS: dict[str, Run] = {"forecasting": _forecasting.run}
+"""The one function that runs all recipes of a setting, whatever the encoder."""
+
+
+def plans(
+    recipes: Iterable[Recipe],
+    *,
+    scale: str = "small",
+    seeds: int = 5,
+    encoders: Iterable[str] = ENCODERS,
+    variants: Iterable[int] = (),
+) -> list[Plan]:
+    """All runs, seed by seed, so that what is there at any time compares all encoders over the same seeds.
+
+    Args:
+        recipes: what to run.
+        scale: "paper", or a scale that the recipes name.
+        seeds: number of seeds, from 0 on.
+        encoders: some of `ENCODERS`.
+        variants: only these variants (horizons); all of the recipe if none is given.
+
+    Raises:
+        RecipeError: a recipe has no such scale or variant, or an encoder is unknown.
+    """
+    wanted = tuple(encoders)
+    for encoder in wanted:
+        if encoder not in ENCODERS:
+            raise RecipeError(f"expected encoders among {', '.join(ENCODERS)}, received {encoder!r}")
+    only = tuple(variants)
+    found = []
+    for recipe in recipes:
+        if scale not in ("paper", *recipe.scales):
+            known = ", ".join(("paper", *recipe.scales))
+            raise RecipeError(f"{recipe.name}: expected a scale among {known}, received {scale!r}")
+        unknown = set(only) - set(recipe.variants)
+        if unknown:
+            raise RecipeError(
+                f"{recipe.name}: expected horizons among {recipe.variants or 'none'}, received {sorted(unknown)}"
+            )
+        for variant in only or recipe.variants or (None,):
+            found += [Plan(recipe, scale, encoder, seed, variant) for seed in range(seeds) for encoder in wanted]
+    return found
+
+
+def reproduce(wanted: Iterable[Plan], results: Path) -> Iterator[tuple[Plan, Record | None]]:
+    """Run plans one after another.
+
+    Args:
+        wanted: from `plans`.
+        results: folder of records; unfinished runs lie in its folder ".unfinished" and go on from their last epoch.
+
+    Yields:
+        Every plan with its new record, or with None if it had one.
+
+    Raises:
+        AarenError: the data are not here or not whole, or the folder cannot be written.
+    """
+    for plan in wanted:
+        if is_done(plan, results):
+            yield plan, None
+            continue
+        key = plan.key()
+        name = "-".join(str(part) for part in key.values() if part is not None).replace("/", "-")
+        unfinished = results / ".unfinished" / name
+        outcome = RUNS[plan.recipe.setting](plan, unfinished)
+        record = write_record(results, plan, outcome)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        yield plan, record
