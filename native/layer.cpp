@@ -68,6 +68,14 @@ void activate(Activation activation, float* x, int64_t count) {
     for (int64_t i = 0; i < count; ++i) x[i] = 0.5f * x[i] * (1 + std::erf(x[i] * 0.70710678f));
 }
 
+// log-decay of a row and head: -softplus(rate) for each unit of time, as torch.nn.functional.softplus has it.
+void decays_of(const Layer& l, const float* elapsed, float* log_decay, int64_t batch) {
+  for (int64_t h = 0; h < l.heads; ++h) {
+    const float rate = l.decay_rate[h] > 20.0f ? l.decay_rate[h] : std::log1p(std::exp(l.decay_rate[h]));
+    for (int64_t n = 0; n < batch; ++n) log_decay[n * l.heads + h] = -rate * (elapsed ? elapsed[n] : 1.0f);
+  }
+}
+
 // s_h = q_h . k_h / sqrt(dim of a head). The bias of the keys adds the same to every score of a head and cancels.
 void scores_of(const Layer& l, const float* query, const float* keys, float* scores, int64_t batch) {
   const int64_t dim = l.width / l.heads;
@@ -91,10 +99,11 @@ extern const Kernels AAREN_ISA;
 void AAREN_JOINED(layer_step_, AAREN_ISA)(const LayerStep& s) {
   const Layer& l = s.layer;
   const int64_t width = l.width, dim = width / l.heads, all = s.batch * width;
-  const auto scratch = std::make_unique<float[]>(width + 5 * all + s.batch * (l.heads + l.hidden));
+  const auto scratch = std::make_unique<float[]>(width + 5 * all + s.batch * (2 * l.heads + l.hidden));
   float* query = scratch.get();
   float *input = query + width, *keys = input + all, *values = keys + all, *attended = values + all;
-  float *middle = attended + all, *scores = middle + all, *hidden = scores + s.batch * l.heads;
+  float *middle = attended + all, *scores = middle + all;
+  float *log_decay = scores + s.batch * l.heads, *hidden = log_decay + s.batch * l.heads;
 
   const float* x = s.x;
   if (l.norm_first) {
@@ -105,12 +114,13 @@ void AAREN_JOINED(layer_step_, AAREN_ISA)(const LayerStep& s) {
   apply({l.in_proj.weight + width * width, nullptr}, x, keys, s.batch, width, width);
   apply(rows_of(l.in_proj, 2 * width, width), x, values, s.batch, width, width);
   scores_of(l, query, keys, scores, s.batch);
+  if (l.decay_rate) decays_of(l, s.elapsed, log_decay, s.batch);
 
   const auto vectors = [&](float* data) { return Tensor{data, Type::f32, width, dim, 0}; };
   const auto numbers = [&](const float* data) {
     return Tensor{const_cast<float*>(data), Type::f32, l.heads, 1, 0};
   };
-  const Forward step{{s.batch, l.heads, 1, dim}, numbers(scores),   vectors(values), numbers(s.log_decay),
+  const Forward step{{s.batch, l.heads, 1, dim}, numbers(scores),   vectors(values), numbers(l.decay_rate ? log_decay : nullptr),
                      s.start,                    vectors(attended), nullptr,         s.end};
   AAREN_ISA.step(step, 1);
 

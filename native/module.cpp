@@ -104,26 +104,34 @@ void backward(int threads, const nb::tuple& size, nb::handle grad_outputs, nb::h
   kernels->backward(f, threads);
 }
 
-// Weights of a layer and where they lie: (width, heads, hidden, norm_first, activation, eps1, eps2, addresses), with
-// addresses of query, in_proj, out_proj, linear1, linear2, norm1, norm2: weight and bias each, 0 for no bias.
+// Weights of a layer and where they lie: (width, heads, hidden, norm_first, by_time, activation, eps1, eps2, addresses),
+// with addresses of query, decay_rate, and in_proj, out_proj, linear1, linear2, norm1, norm2: weight and bias each; 0 for
+// what is not there.
 Layer layer(const nb::tuple& t) {
-  const nb::tuple where = nb::cast<nb::tuple>(t[7]);
+  const nb::tuple where = nb::cast<nb::tuple>(t[8]);
   const auto linear = [&](int i) { return Linear{pointer<float>(where[i]), pointer<float>(where[i + 1])}; };
   const auto norm = [&](int i, int eps) {
     return LayerNorm{pointer<float>(where[i]), pointer<float>(where[i + 1]), nb::cast<double>(t[eps])};
   };
   return {nb::cast<int64_t>(t[0]), nb::cast<int64_t>(t[1]), nb::cast<int64_t>(t[2]), pointer<float>(where[0]),
-          linear(1),               linear(3),               linear(5),               linear(7),
-          norm(9, 5),              norm(11, 6),             nb::cast<bool>(t[3]),
-          static_cast<Activation>(nb::cast<int>(t[4]))};
+          pointer<float>(where[1]), linear(2),              linear(4),               linear(6),
+          linear(8),               norm(10, 6),             norm(12, 7),             nb::cast<bool>(t[3]),
+          static_cast<Activation>(nb::cast<int>(t[5]))};
 }
 
-void layer_step(const nb::tuple& weights, int64_t batch, uintptr_t x, uintptr_t log_decay, nb::handle start,
-                nb::handle end, uintptr_t y) {
-  const LayerStep s{layer(weights), batch,      reinterpret_cast<const float*>(x), reinterpret_cast<const float*>(log_decay),
-                    state(start),   state(end), reinterpret_cast<float*>(y)};
+// One token through layers that follow one another, each with the addresses of its state before and after.
+void layers_step(const nb::list& layers, int64_t batch, uintptr_t x, uintptr_t elapsed, const nb::list& starts,
+                 const nb::list& ends, uintptr_t y) {
+  std::vector<LayerStep> steps;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    const nb::tuple t = nb::cast<nb::tuple>(layers[i]);
+    // in place from the second layer on: a step reads its input, twice, before it writes its output
+    const auto* input = reinterpret_cast<const float*>(i ? y : x);
+    const auto* time = nb::cast<bool>(t[4]) ? reinterpret_cast<const float*>(elapsed) : nullptr;
+    steps.push_back({layer(t), batch, input, time, state(starts[i]), state(ends[i]), reinterpret_cast<float*>(y)});
+  }
   const nb::gil_scoped_release release;
-  kernels->layer_step(s);
+  for (const LayerStep& step : steps) kernels->layer_step(step);
 }
 
 }  // namespace
@@ -134,7 +142,7 @@ NB_MODULE(_native, m) {
         "outputs"_a, "gain"_a, "end"_a);
   m.def("step", step, "threads"_a, "shape"_a, "scores"_a, "values"_a, "log_decay"_a.none(), "start"_a, "outputs"_a,
         "end"_a);
-  m.def("layer_step", layer_step, "weights"_a, "batch"_a, "x"_a, "log_decay"_a, "start"_a, "end"_a, "y"_a);
+  m.def("layers_step", layers_step, "layers"_a, "batch"_a, "x"_a, "elapsed"_a, "starts"_a, "ends"_a, "y"_a);
   m.def("backward", backward, "threads"_a, "shape"_a, "grad_outputs"_a, "scores"_a, "values"_a, "outputs"_a, "gain"_a,
         "end_acc"_a, "end_r"_a, "start_mean"_a, "grad_scores"_a, "grad_values"_a, "grad_log_decay"_a.none(),
         "grad_start_mean"_a, "grad_start_lse"_a);

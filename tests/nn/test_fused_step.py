@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -18,15 +21,15 @@ from aaren.ops import AttentionState, check_finite
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """How many tokens took the single call: one entry each."""
+    """How many layers took the single call for a token: one entry for each layer and token."""
     made: list[int] = []
 
-    def counted(*arguments: object) -> object:
-        made.append(1)
+    def counted(*arguments: Any) -> object:
+        made.extend([1] * len(arguments[0]))
         return native(*arguments)
 
-    native = fused.native_layer_step
-    monkeypatch.setattr(fused, "native_layer_step", counted)
+    native = fused.native_layers_step
+    monkeypatch.setattr(fused, "native_layers_step", counted)
     return made
 
 
@@ -242,6 +245,45 @@ def test_a_layer_of_another_kind_is_called(
     torch.testing.assert_close(y, expected, rtol=1e-5, atol=5e-6)
     torch.testing.assert_close(state[1].output(), end[1].output(), rtol=1e-5, atol=5e-6)
     assert (y - plain).abs().max() > 1e-6
+
+
+def test_nothing_is_kept_alive() -> None:
+    """A layer and an encoder that took the single call go away with their last user."""
+    layer, encoder = AarenEncoderLayer(8, 2, 16).eval(), AarenEncoder(AarenEncoderLayer(8, 2, 16), 2).eval()
+    with torch.no_grad():
+        layer(torch.randn(1, 1, 8), layer.init_state(1))
+        encoder.step(torch.randn(1, 8), encoder.init_state(1))
+    watched = [weakref.ref(layer), weakref.ref(encoder), weakref.ref(encoder.layers[1])]
+    assert all(owner in fused._plans for owner in (layer, encoder))
+    del layer, encoder
+    gc.collect()
+    assert [reference() for reference in watched] == [None] * 3
+
+
+def shorten(encoder: AarenEncoder) -> None:
+    del encoder.layers[1]
+    encoder.num_layers = 1
+
+
+def restack(encoder: AarenEncoder) -> None:
+    encoder.layers = nn.ModuleList(reversed(encoder.layers))
+
+
+@pytest.mark.parametrize("change", [shorten, restack])
+def test_a_changed_stack_is_seen(change: Callable[[AarenEncoder], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layers that are taken out or put elsewhere count from the next token on."""
+    torch.manual_seed(0)
+    encoder = AarenEncoder(AarenEncoderLayer(8, 2, 16), 2).eval()
+    x = torch.randn(2, 8)
+    with torch.no_grad():
+        old, _ = encoder.step(x, encoder.init_state(2))
+        change(encoder)
+        new, state = encoder.step(x, encoder.init_state(2))
+        long_way(monkeypatch)
+        expected, _ = encoder.step(x, encoder.init_state(2))
+    torch.testing.assert_close(new, expected, rtol=1e-5, atol=5e-6)
+    assert len(state) == encoder.num_layers
+    assert (new - old).abs().max() > 1e-3
 
 
 def test_a_state_of_another_model_is_refused() -> None:

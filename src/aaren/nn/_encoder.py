@@ -180,7 +180,7 @@ class AarenEncoderLayer(_EncoderLayer[AttentionState]):
         """As the layer above; one token of a small batch without gradients runs in a single native call."""
         if state is not None and mask is None and resets is None and x.shape[1:2] == (1,):
             require_tokens(x, self.d_model, elapsed=elapsed)
-            done = fused_step([self], x, [state], elapsed)
+            done = fused_step(self, AarenEncoderLayer, x, [state], elapsed)
             if done is not None:
                 return done[0], done[1][0]
         return super().forward(x, state, mask, resets=resets, elapsed=elapsed)
@@ -309,20 +309,28 @@ class AarenEncoder(_Encoder[AttentionState]):
     ) -> tuple[Float[Tensor, "batch tokens d"], tuple[AttentionState, ...]]:
         """As the encoder above; one token of a small batch without gradients takes the layers' native calls at once."""
         one = state is not None and len(state) == self.num_layers and x.dim() == 3 and x.shape[1] == 1
-        if one and state is not None and mask is None and resets is None and self._plain_layers():
+        if one and state is not None and mask is None and resets is None:
             require_tokens(x, self.layers[0].d_model, elapsed=elapsed)  # type: ignore[arg-type]
-            done = fused_step(self.layers, x, state, elapsed)
+            done = fused_step(self, AarenEncoderLayer, x, state, elapsed)
             if done is not None:
                 y, after = done
-                return (y if self.norm is None else self.norm(y)), tuple(after)
+                return (y if self.norm is None else self.norm(y)), after
         return super().forward(x, state, mask, resets=resets, elapsed=elapsed)
 
-    def _plain_layers(self) -> bool:
-        """Whether no layer was replaced by one of another kind or hooked."""
-        return all(
-            type(layer) is AarenEncoderLayer and not (layer._forward_hooks or layer._forward_pre_hooks)
-            for layer in self.layers
-        )
+    def step(
+        self,
+        x: Float[Tensor, "batch d"],
+        state: tuple[AttentionState, ...],
+        *,
+        elapsed: Float[Tensor, " batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch d"], tuple[AttentionState, ...]]:
+        """One token, x of shape (batch, d_model)."""
+        if x.dim() == 2 and x.shape[1] == self.layers[0].d_model and (elapsed is None or elapsed.shape == x.shape[:1]):
+            done = fused_step(self, AarenEncoderLayer, x, state, elapsed)
+            if done is not None:
+                y, after = done
+                return (y if self.norm is None else self.norm(y)), after
+        return super().step(x, state, elapsed=elapsed)
 
     def init_state(self, batch_size: int) -> tuple[AttentionState, ...]:
         """The state of a sequence that has not begun, one entry for each layer."""

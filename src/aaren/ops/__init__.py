@@ -6,7 +6,7 @@ One operator with several backends that agree, and the state that one call leave
 from aaren.ops._checks import check_finite, checks_finite
 from aaren.ops._eager import is_plain
 from aaren.ops._native_backend import instruction_set
-from aaren.ops._native_backend import layer_step as native_layer_step
+from aaren.ops._native_backend import layers_step as native_layers_step
 from aaren.ops._prefix_attention import prefix_attention
 from aaren.ops._reference import step
 from aaren.ops._registry import Backend, backends, choose_backend, register_backend
@@ -22,7 +22,7 @@ __all__ = [
     "instruction_set",
     "is_plain",
     "kept_dtype",
-    "native_layer_step",
+    "native_layers_step",
     "prefix_attention",
     "register_backend",
     "step",

@@ -7,6 +7,7 @@ Sums are float64 inside, whatever the dtype. Results do not depend on the number
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -236,33 +237,33 @@ def step(
     return outputs, end
 
 
-def layer_step(
-    layer: tuple[Any, ...],
-    x: Float[Tensor, "batch 1 d"],
-    log_decay: Float[Tensor, "batch heads 1"] | None,
-    state: AttentionState,
-) -> tuple[Float[Tensor, "batch 1 d"], AttentionState]:
-    """One token through a whole encoder layer without gradients, in float32.
+def layers_step(
+    layers: list[tuple[Any, ...]],
+    x: Float[Tensor, "batch *one d"],
+    elapsed: Float[Tensor, " batch *one"] | None,
+    states: Sequence[AttentionState],
+) -> tuple[Float[Tensor, "batch *one d"], tuple[AttentionState, ...]]:
+    """One token through encoder layers that follow one another, without gradients, in float32.
 
     Args:
-        layer: width, heads, hidden width, whether norms come first, activation (0 relu, 1 gelu), two epsilons, and
-            the addresses of query, then of weight and bias of in_proj, out_proj, linear1, linear2, norm1 and norm2,
-            0 where there is no bias; all float32 and contiguous.
-        x: shape (batch, 1, width), contiguous.
-        log_decay: shape (batch, heads, 1), or None.
-        state: batch shape (batch, heads).
+        layers: for each layer width, heads, hidden width, whether norms come first, whether decay is by time,
+            activation (0 relu, 1 gelu), two epsilons, and the addresses of query and decay_rate, then of weight and
+            bias of in_proj, out_proj, linear1, linear2, norm1 and norm2, 0 for what is not there; all float32 and
+            contiguous.
+        x: shape (batch, width) or (batch, 1, width), contiguous.
+        elapsed: time since the token before, float32 and contiguous; needed where a layer's decay is by time.
+        states: one for each layer, batch shape (batch, heads).
     """
     assert _native is not None
-    y, start = torch.empty_like(x), _kept(state)
-    end = _empty_like(start)
-    log_decay = None if log_decay is None else log_decay.float().contiguous()
-    _native.layer_step(
-        layer,
+    y, starts = torch.empty_like(x), [_kept(state) for state in states]
+    ends = tuple([_empty_like(start) for start in starts])
+    _native.layers_step(
+        layers,
         x.shape[0],
         x.data_ptr(),
-        0 if log_decay is None else log_decay.data_ptr(),
-        _addresses(start),
-        _addresses(end),
+        0 if elapsed is None else elapsed.data_ptr(),
+        [_addresses(start) for start in starts],
+        [_addresses(end) for end in ends],
         y.data_ptr(),
     )
-    return y, end
+    return y, ends
