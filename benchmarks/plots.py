@@ -70,8 +70,9 @@ def plot(name: str, results: Sequence[dict[str, Any]]) -> str:
             colour = COLOURS.get(label, LIMIT)
             line = "--" if colour == LIMIT else "-"
             front = 3 if colour == "aaren" else 2
+            short = label.replace(" into memory that is there", "")  # else the legend takes the width of the axes
             axes.plot(
-                x, y, line, marker="o", markersize=3, color=_MARKS[colour], linewidth=1.6, label=label, zorder=front
+                x, y, line, marker="o", markersize=3, color=_MARKS[colour], linewidth=1.6, label=short, zorder=front
             )
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")

@@ -75,7 +75,7 @@ def _make_plan(owner: nn.Module, kind: type[nn.Module]) -> _Plan | None:
         # a hook or an override of a layer in a stack would be passed by; a layer itself calls this from within
         if type(stack) is not nn.ModuleList or any(type(layer) is not kind for layer in layers):
             return None
-        children: dict[str, nn.Module | None] = stack._modules
+        children: dict[str, Any] = stack._modules
         plan.modules.append((owner._modules, "layers", stack))
         plan.modules.extend((children, name, layer) for name, layer in zip(children, layers, strict=True))
     fits = all(_add_layer(plan, layer) for layer in layers)
