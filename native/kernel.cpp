@@ -122,14 +122,16 @@ inline Piece piece_after(int64_t first, int64_t dim, int lanes) {
 }
 
 inline int64_t pieces_of(int64_t dim, int lanes) {  // at least one, be it empty
-  int64_t count = 0;
-  for (Piece p{0, 0}; p.first + p.width < dim || count == 0; ++count) p = piece_after(p.first + p.width, dim, lanes);
+  int64_t count = dim / kWide;  // all but the last few are wide
+  for (Piece p{count * kWide, 0}; p.first + p.width < dim || count == 0; ++count)
+    p = piece_after(p.first + p.width, dim, lanes);
   return count;
 }
 
 inline Piece piece_number(int64_t index, int64_t dim, int lanes) {
-  Piece piece = piece_after(0, dim, lanes);
-  for (int64_t i = 0; i < index; ++i) piece = piece_after(piece.first + piece.width, dim, lanes);
+  const int64_t wide = std::min(index, dim / kWide);
+  Piece piece = piece_after(wide * kWide, dim, lanes);
+  for (int64_t i = wide; i < index; ++i) piece = piece_after(piece.first + piece.width, dim, lanes);
   return piece;
 }
 

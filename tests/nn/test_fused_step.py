@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from aaren.nn import AarenEncoder, AarenEncoderLayer
@@ -129,13 +130,61 @@ def load_weights(layer: AarenEncoderLayer) -> None:
     layer.load_state_dict(AarenEncoderLayer(8, 2, 16).state_dict())
 
 
+def transpose_in_place(layer: AarenEncoderLayer) -> None:
+    weight = layer.self_attn.out_proj.weight
+    weight.data = weight.data.t()
+
+
+def take_neurons_out(layer: AarenEncoderLayer) -> None:
+    layer.linear1.weight.data, layer.linear1.bias.data = layer.linear1.weight.data[:4], layer.linear1.bias.data[:4]
+    layer.linear2.weight.data = layer.linear2.weight.data[:, :4]
+
+
+def prune(layer: AarenEncoderLayer) -> None:
+    layer.linear1.weight = nn.Parameter(layer.linear1.weight[:4] * 3)
+    layer.linear1.bias = nn.Parameter(layer.linear1.bias[:4])
+    layer.linear2.weight = nn.Parameter(layer.linear2.weight[:, :4].contiguous())
+
+
+def other_epsilon(layer: AarenEncoderLayer) -> None:
+    layer.norm1.eps = 0.5
+
+
+def norms_first(layer: AarenEncoderLayer) -> None:
+    layer.norm_first = True
+
+
+def bias_as_an_attribute(layer: AarenEncoderLayer) -> None:
+    del layer.linear1.bias
+    layer.linear1.bias = torch.ones(16)
+
+
+def forward_of_its_own(layer: AarenEncoderLayer) -> None:
+    layer.linear1.forward = lambda x: 2 * F.linear(x, layer.linear1.weight)
+
+
 @pytest.mark.parametrize(
-    "change", [scale_weights, scale_data, replace_parameter, replace_module, replace_activation, load_weights]
+    "change",
+    [
+        scale_weights,
+        scale_data,
+        replace_parameter,
+        replace_module,
+        replace_activation,
+        load_weights,
+        transpose_in_place,
+        take_neurons_out,
+        prune,
+        other_epsilon,
+        norms_first,
+        bias_as_an_attribute,
+        forward_of_its_own,
+    ],
 )
 def test_a_changed_layer_is_seen(
     change: Callable[[AarenEncoderLayer], None], calls: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weights, submodules and activations that change between two tokens count from the next token on."""
+    """Whatever changes in a layer between two tokens counts from the next token on."""
     torch.manual_seed(0)
     layer = AarenEncoderLayer(8, 2, 16).eval()
     x = torch.randn(2, 1, 8)
@@ -143,7 +192,6 @@ def test_a_changed_layer_is_seen(
         old, state = layer(x, layer.init_state(2))
         change(layer)
         new, _ = layer(x, state)
-        assert len(calls) == 2
         assert (new - layer_of(layer, x, state, monkeypatch)).abs().max() < 1e-5
         assert (new - old).abs().max() > 1e-3
 
@@ -153,6 +201,138 @@ def layer_of(layer: AarenEncoderLayer, x: Tensor, state: AttentionState, monkeyp
     with monkeypatch.context() as patch:
         long_way(patch)
         return layer(x, state)[0]
+
+
+@pytest.mark.parametrize("part", ["linear1", "norm2"])
+def test_a_bias_that_was_not_there_counts(part: str, calls: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bias that is given to a layer made without counts from the next token on."""
+    layer = AarenEncoderLayer(8, 2, 16, bias=False).eval()
+    x = torch.randn(2, 1, 8)
+    with torch.no_grad():
+        old, state = layer(x, layer.init_state(2))
+        old, _ = layer(x, state)
+        assert len(calls) == 2
+        getattr(layer, part).bias = nn.Parameter(torch.ones(16 if part == "linear1" else 8))
+        new, _ = layer(x, state)
+        assert (new - layer_of(layer, x, state, monkeypatch)).abs().max() < 1e-5
+        assert (new - old).abs().max() > 1e-2
+
+
+def other_hidden(layer: AarenEncoderLayer) -> None:
+    layer.linear1 = nn.Linear(8, 64)
+
+
+def other_norm(layer: AarenEncoderLayer) -> None:
+    layer.norm1 = nn.LayerNorm(4)
+
+
+def shrunk_data(layer: AarenEncoderLayer) -> None:
+    layer.linear1.weight.data = torch.randn(16, 4)
+
+
+def other_heads(layer: AarenEncoderLayer) -> None:
+    layer.self_attn.num_heads = 4
+
+
+def freed(layer: AarenEncoderLayer) -> None:
+    layer.linear1.weight.untyped_storage().resize_(0)
+
+
+@pytest.mark.parametrize("change", [other_hidden, other_norm, shrunk_data, other_heads, freed])
+def test_parts_that_do_not_fit_are_errors(change: Callable[[AarenEncoderLayer], None], calls: list[int]) -> None:
+    """Weights that do not fit together, or whose memory is gone, are PyTorch's errors and never read beyond."""
+    layer = AarenEncoderLayer(8, 2, 16).eval()
+    with torch.no_grad():
+        _, state = layer(torch.randn(2, 1, 8), layer.init_state(2))
+        change(layer)
+        with pytest.raises((RuntimeError, ValueError)):
+            layer(torch.randn(2, 1, 8), state)
+    assert len(calls) == 1
+
+
+def test_layers_of_different_width_are_an_error(without_shape_checks: None) -> None:
+    """A stack whose layers do not have one width is refused before a number is written."""
+    encoder = AarenEncoder(AarenEncoderLayer(8, 2, 16), 2).eval()
+    encoder.layers[1] = AarenEncoderLayer(4096, 2, 16).eval()
+    with torch.no_grad(), pytest.raises(ValueError, match="expected"):
+        encoder.step(torch.randn(1, 8), encoder.init_state(1))
+
+
+def parts_of_one_row(state: AttentionState) -> AttentionState:
+    return AttentionState(state.max_score[:1, :1], state.normalizer[:1, :1], state.weighted_sum)
+
+
+def elsewhere(state: AttentionState) -> AttentionState:
+    return state.to(device="meta")
+
+
+@pytest.mark.parametrize("change", [parts_of_one_row, elsewhere])
+def test_a_broken_state_is_an_error(
+    change: Callable[[AttentionState], AttentionState], calls: list[int], without_shape_checks: None
+) -> None:
+    """A state whose parts do not fit, or lie on another device, is refused and never read beyond."""
+    layer = AarenEncoderLayer(8, 2, 16).eval()
+    with torch.no_grad(), pytest.raises(ValueError, match="state: expected"):
+        layer(torch.randn(2, 1, 8), change(layer.init_state(2)))
+    assert not calls
+
+
+def test_no_state_is_the_start_with_and_without_gradients(without_shape_checks: None) -> None:
+    """`step` takes None for a sequence that has not begun, with gradients and without."""
+    encoder = AarenEncoder(AarenEncoderLayer(8, 2, 16), 2).eval()
+    x = torch.randn(2, 8)
+    expected, _ = encoder.step(x, encoder.init_state(2))
+    with torch.no_grad():
+        found, _ = encoder.step(x, None)
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=5e-6)
+
+
+def test_an_encoder_with_a_forward_of_its_own_steps_through_it() -> None:
+    """A subclass that overrides `forward` has a `step` that goes through it, with gradients and without."""
+
+    class Doubled(AarenEncoder):
+        def forward(self, *arguments: Any, **options: Any) -> Any:
+            y, state = super().forward(*arguments, **options)
+            return 2 * y, state
+
+    encoder = Doubled(AarenEncoderLayer(8, 2, 16), 2).eval()
+    x, state = torch.randn(2, 8), encoder.init_state(2)
+    expected, _ = encoder.step(x, state)
+    with torch.no_grad():
+        found, _ = encoder.step(x, state)
+    torch.testing.assert_close(found, expected.detach(), rtol=1e-5, atol=5e-6)
+
+
+def test_a_hook_on_all_modules_is_called(calls: list[int]) -> None:
+    """A global hook of PyTorch sees the submodules, so its owner takes the long way."""
+    layer = AarenEncoderLayer(8, 2, 16).eval()
+    seen: list[str] = []
+    with torch.no_grad():
+        _, state = layer(torch.randn(2, 1, 8), layer.init_state(2))
+        watching = nn.modules.module.register_module_forward_hook(
+            lambda module, inputs, output: seen.append(type(module).__name__)
+        )
+        try:
+            layer(torch.randn(2, 1, 8), state)
+        finally:
+            watching.remove()
+    assert "Linear" in seen
+    assert len(calls) == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own, where it makes a tangent
+def test_views_that_negate_and_forward_derivatives_take_the_long_way(calls: list[int]) -> None:
+    """A negating view has its own numbers, and a forward-mode derivative its tangent, as with gradients on."""
+    layer = AarenEncoderLayer(8, 2, 16).eval()
+    x, state = torch.randn(2, 1, 8), layer.init_state(2)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(torch._neg_view(x), state)[0], layer(-x, state)[0], rtol=1e-5, atol=5e-6)
+        assert len(calls) == 1
+        with forward_ad.dual_level():
+            y, _ = layer(forward_ad.make_dual(x, torch.ones_like(x)), state)
+            tangent = forward_ad.unpack_dual(y).tangent
+        near = (layer(x.double().float() + 1e-3, state)[0] - layer(x - 1e-3, state)[0]) / 2e-3
+    torch.testing.assert_close(tangent, near, rtol=2e-2, atol=2e-2)
 
 
 def hook(layer: AarenEncoderLayer) -> None:

@@ -17,6 +17,12 @@ YES = torch.ones(2, 5, dtype=torch.bool)
 OTHER = AttentionState.identity((3,), 3)
 
 
+def one_part_elsewhere() -> AttentionState:
+    """A state whose scores lie on another device."""
+    state = AttentionState.identity((2,), 3)
+    return AttentionState(state.max_score.to("meta"), state.normalizer, state.weighted_sum)
+
+
 def whole_numbers() -> AttentionState:
     """A state of a wrong dtype, which can only be made where shape checks are off."""
     state = AttentionState.leaf(torch.zeros(2), torch.zeros(2, 3))
@@ -51,6 +57,7 @@ def whole_numbers() -> AttentionState:
             r"state: .*\(2, 3\), received max_score \(3,\).*AttentionState\.identity\(\(2,\), 3\)",
         ),
         ((S, V, (1, 2, 3)), TypeError, r"state: expected an AttentionState or None, received tuple"),
+        ((S, V, one_part_elsewhere), ValueError, r"state: expected the device of scores, cpu, received meta"),
         ((S, V, whole_numbers), TypeError, r"state\.normalizer: expected a floating dtype, received torch\.int64"),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 import torch
 from operator_cases import FAST, random_case
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from aaren.ops import AttentionState, prefix_attention
 
@@ -145,3 +146,52 @@ def test_forward_mode_is_refused(log_decay: bool) -> None:
     for backend in ("definition", "scan", "recurrence"):
         _, derivative = torch.func.jvp(lambda x, name=backend: outputs(x, name), (scores,), (tangent,))
         assert derivative.abs().max() > 0.1
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script.:DeprecationWarning")  # in torch, at its first jvp
+def test_forward_mode_through_the_state_is_refused_too() -> None:
+    """A tangent in any part of the state is refused by a kernel, and right in the step, which the reference takes."""
+    scores, values = torch.randn(2, 2), torch.randn(2, 2, 3)
+    start = AttentionState.leaf(torch.randn(2).double(), torch.randn(2, 3).double())
+
+    def last(weighted_sum: Tensor, tokens: int) -> Tensor:
+        state = AttentionState(start.max_score, start.normalizer, weighted_sum)
+        return prefix_attention(scores[:, :tokens], values[:, :tokens], state)[0][:, -1]
+
+    w = start.weighted_sum
+    with pytest.raises(RuntimeError, match=r"forward-mode.*backend='definition'"):
+        torch.func.jvp(lambda w: last(w, 2), (w,), (torch.ones_like(w),))
+    with torch.no_grad(), forward_ad.dual_level():
+        tangent = forward_ad.unpack_dual(last(forward_ad.make_dual(w, torch.ones_like(w)), 1)).tangent
+    near = (last(w + 0.5, 1) - last(w - 0.5, 1)).double()  # linear in the weighted sum
+    torch.testing.assert_close(tangent.double(), near, rtol=1e-5, atol=1e-6)
+
+
+def test_the_op_itself_reads_nothing_beyond() -> None:
+    """Called past the Python face, as a loaded graph calls it, the op still refuses what does not fit."""
+    op, back = torch.ops.aaren.prefix_attention, torch.ops.aaren.prefix_attention_backward
+    none = (None, None, None, None)
+    with pytest.raises(ValueError, match="values: expected shape"):
+        op(torch.zeros(1), torch.ones(1 << 22, 4), *none, "native")
+    one = AttentionState.identity((1,), 4)
+    parts = (one.max_score, one.normalizer, one.weighted_sum)
+    with pytest.raises(ValueError, match="state: expected"):
+        op(torch.zeros(1 << 20, 1), torch.ones(1 << 20, 1, 4), None, *parts, "native")
+    scores, values = torch.zeros(1, 8), torch.ones(1, 8, 4)
+    outputs, gain, *final = op(scores, values, *none, "native")
+    for wrong in ((outputs[:, :1], gain), (outputs, gain[:, :1])):
+        with pytest.raises(ValueError, match="expected shape"):
+            back(outputs, None, None, scores, values, *none, *wrong, *final, "native")
+
+
+def test_a_view_that_negates_has_its_own_numbers() -> None:
+    """PyTorch's lazy negation is resolved before a kernel reads memory, in the step too."""
+    scores, values, state = (
+        torch.randn(2, 1),
+        torch.randn(2, 1, 3),
+        AttentionState.leaf(torch.ones(2), torch.ones(2, 3)),
+    )
+    with torch.no_grad():
+        negated, _ = prefix_attention(torch._neg_view(scores), torch._neg_view(values), state)
+        expected, _ = prefix_attention(-scores, -values, state)
+    assert torch.equal(negated, expected)

@@ -20,6 +20,7 @@ OPTIONAL = {
     "matplotlib": "report",
     "cyclopts": "cli",
     "rich": "cli",
+    "scipy": "study",
 }
 
 

@@ -3,6 +3,7 @@
 from aaren.evaluation._baselines import baselines, season_length
 from aaren.evaluation._evaluate import evaluate, evaluate_streamed, evaluate_windows, parallel_forecasts
 from aaren.evaluation._metrics import ForecastErrors
+from aaren.evaluation._parity import Difference, Equivalence, equivalence, mean_ranks, paired_difference
 from aaren.evaluation._plots import require_matplotlib
 from aaren.evaluation._prepared import (
     PreparedData,
@@ -29,6 +30,8 @@ __all__ = [
     "AttentionAges",
     "CostCurves",
     "DemoResults",
+    "Difference",
+    "Equivalence",
     "ForecastErrors",
     "ForecastWeek",
     "HeadAttention",
@@ -39,11 +42,14 @@ __all__ = [
     "WindowDataset",
     "baselines",
     "check_compatible",
+    "equivalence",
     "error_rows",
     "evaluate",
     "evaluate_streamed",
     "evaluate_windows",
+    "mean_ranks",
     "model_inputs",
+    "paired_difference",
     "parallel_forecasts",
     "prepare",
     "render_report",

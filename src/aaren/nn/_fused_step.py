@@ -18,101 +18,152 @@ from aaren.nn._aaren import Aaren
 from aaren.ops import AttentionState, checks_finite, choose_backend, is_plain, native_layers_step
 
 LARGEST_BATCH = 8  # beyond it the matrix products of a library are faster
-_ACTIVATIONS: dict[Any, int] = {F.relu: 0, F.gelu: 1}
+_ACTIVATIONS: tuple[Any, ...] = (F.relu, F.gelu)  # by their numbers in native/layer.h
 _KINDS = {"self_attn": Aaren, "linear1": nn.Linear, "linear2": nn.Linear, "norm1": nn.LayerNorm, "norm2": nn.LayerNorm}
-_BY_TIME = 4  # place in a layer's arguments
 _DROPOUTS = ("dropout", "dropout1", "dropout2")
+_BY_TIME = 4  # place in a layer's arguments
+Attributes = dict[str, Any]
 
 
 class _Plan(NamedTuple):
     """What the native call needs to know of some layers, and what must not have changed since it was looked up.
 
+    A plan holds no reference to the module that it is for: else neither would ever go away.
+
     Args:
-        modules: every submodule, with the dictionary and the name that it was found by.
-        weights: every parameter, likewise.
+        modules: every submodule, with the dictionary and the name that it was found by, and its attributes.
+        weights: every parameter, with the dictionary and the name that it was found by.
         addresses: of the parameters.
-        activations: of each layer, with the attributes that it was found in (a plan must not keep its layer alive).
+        shapes: of the parameters.
+        values: dictionary, name and value of what else decides the numbers: activations, epsilons, absent biases, ...
         dropouts: of all layers.
         arguments: of each layer, for `native_layers_step`.
-        shapes: (heads, dim) of each layer's state.
+        states: (heads, dim) of each layer's state.
     """
 
-    modules: list[tuple[dict[str, nn.Module | None], str, nn.Module]]
-    weights: list[tuple[dict[str, nn.Parameter | None], str, nn.Parameter]]
+    modules: list[tuple[Attributes, str, nn.Module, Attributes]]
+    weights: list[tuple[Attributes, str, nn.Parameter]]
     addresses: list[int]
-    activations: list[tuple[dict[str, Any], object]]
-    dropouts: list[nn.Dropout]
+    shapes: list[torch.Size]
+    values: list[tuple[Attributes, str, object]]
+    dropouts: list[Any]
     arguments: list[tuple[Any, ...]]
-    shapes: list[tuple[int, int]]
+    states: list[tuple[int, int]]
 
     def holds(self) -> bool:
-        """Whether nothing was replaced, hooked or moved, and no dropout is active."""
-        for modules, name, module in self.modules:
-            if modules.get(name) is not module or module._forward_hooks or module._forward_pre_hooks:
+        """Whether nothing was replaced, resized, moved, set or hooked, and no dropout is active."""
+        for modules, name, module, own in self.modules:
+            if modules.get(name) is not module or own["_forward_hooks"] or own["_forward_pre_hooks"]:
+                return False
+            if "forward" in own:
                 return False
         for parameters, name, weight in self.weights:
             if parameters.get(name) is not weight:
                 return False
-        for attributes, activation in self.activations:
-            if attributes.get("activation") is not activation:
+        for attributes, name, value in self.values:
+            if attributes.get(name, _ABSENT) is not value:
                 return False
         for dropout in self.dropouts:
             if dropout.training and dropout.p > 0:
                 return False
-        return [weight.data_ptr() for _, _, weight in self.weights] == self.addresses
+        weights = [weight for _, _, weight in self.weights]
+        return (
+            [weight.data_ptr() for weight in weights] == self.addresses
+            and [weight.shape for weight in weights] == self.shapes
+            and False not in [weight.is_contiguous() for weight in weights]
+            and not torch.nn.modules.module._has_any_global_hook()
+        )
+
+    def add_module(self, modules: Attributes, name: str, module: nn.Module) -> None:
+        """Watch a submodule."""
+        self.modules.append((modules, name, module, vars(module)))
+
+    def add_weight(self, owner: nn.Module, name: str, shape: tuple[int, ...], optional: bool) -> int | None:
+        """Watch a parameter; its address, 0 if there rightly is none, or None if it is not of that shape and kind."""
+        parameters: Attributes = owner._parameters
+        weight = parameters.get(name)
+        # a parameter that is None was registered as None, or is an attribute; if in neither place, it was taken away
+        place = parameters if name in parameters else vars(owner)
+        if weight is None and optional and name in place:
+            self.values.append((place, name, None))
+            return 0
+        if type(weight) is not nn.Parameter or weight.shape != shape or not _fits(weight):
+            return None
+        if weight.untyped_storage().nbytes() < weight.nbytes:  # memory that was given back
+            return None
+        self.weights.append((parameters, name, weight))
+        self.addresses.append(weight.data_ptr())
+        self.shapes.append(weight.shape)
+        return weight.data_ptr()
 
 
+_ABSENT = object()
 _plans: WeakKeyDictionary[nn.Module, _Plan] = WeakKeyDictionary()
 
 
 def _make_plan(owner: nn.Module, kind: type[nn.Module]) -> _Plan | None:
     """The plan of a layer or a stack, or None where a layer is not as its class made it, or not float32 on the CPU."""
     layers: list[Any] = [owner]
-    plan = _Plan([], [], [], [], [], [], [])
+    plan = _Plan([], [], [], [], [], [], [], [])
     if not isinstance(owner, kind):
         stack: Any = owner._modules["layers"]
         layers = list(stack)
         # a hook or an override of a layer in a stack would be passed by; a layer itself calls this from within
         if type(stack) is not nn.ModuleList or any(type(layer) is not kind for layer in layers):
             return None
-        children: dict[str, Any] = stack._modules
-        plan.modules.append((owner._modules, "layers", stack))
-        plan.modules.extend((children, name, layer) for name, layer in zip(children, layers, strict=True))
-    fits = all(_add_layer(plan, layer) for layer in layers)
+        plan.add_module(owner._modules, "layers", stack)
+        for name, layer in zip(stack._modules, layers, strict=True):
+            plan.add_module(stack._modules, name, layer)
+        plan.values.append((stack._modules, str(len(layers)), _ABSENT))
+    fits = all(_add_layer(plan, layer, layers[0].d_model) for layer in layers)
     return plan if fits and plan.holds() else None
 
 
-def _add_layer(plan: _Plan, layer: nn.Module) -> bool:
+def _add_layer(plan: _Plan, layer: nn.Module, width: int) -> bool:
     """Add a layer to a plan; False if it does not fit."""
     parts: dict[str, Any] = layer._modules
-    attention = parts["self_attn"]
-    if any(type(parts[name]) is not kind for name, kind in _KINDS.items()) or layer.activation not in _ACTIVATIONS:
+    attention, activation = parts["self_attn"], layer.activation
+    if any(type(parts[name]) is not kind for name, kind in _KINDS.items()):
         return False
     if type(attention.out_proj) is not nn.Linear or any(type(parts[name]) is not nn.Dropout for name in _DROPOUTS):
         return False
-    plan.modules.extend((layer._modules, name, parts[name]) for name in (*_KINDS, *_DROPOUTS))
-    plan.modules.append((attention._modules, "out_proj", attention.out_proj))
+    number = next((index for index, known in enumerate(_ACTIVATIONS) if activation is known), None)
+    heads = attention.num_heads
+    if number is None or layer.d_model != width or attention.embed_dim != width or heads * attention.head_dim != width:
+        return False
+    for name in (*_KINDS, *_DROPOUTS):
+        plan.add_module(parts, name, parts[name])
+    plan.add_module(attention._modules, "out_proj", attention.out_proj)
     linear1, linear2, norm1, norm2 = (parts[name] for name in ("linear1", "linear2", "norm1", "norm2"))
-    owners = [(attention, "query"), (attention, "decay_rate")]
-    owners += [(attention, "in_proj_weight"), (attention, "in_proj_bias")]
-    owners += [(m, name) for m in (attention.out_proj, linear1, linear2, norm1, norm2) for name in ("weight", "bias")]
-    addresses = []
-    for owner, name in owners:
-        weight = owner._parameters.get(name)
-        if weight is None and "bias" not in name and name != "decay_rate":
-            return False
-        if weight is not None:
-            if not (type(weight) is nn.Parameter and _fits(weight)):
-                return False
-            plan.weights.append((owner._parameters, name, weight))
-            plan.addresses.append(weight.data_ptr())
-        addresses.append(0 if weight is None else weight.data_ptr())
-    width, heads = attention.embed_dim, attention.num_heads
-    sizes = width, heads, linear1.out_features, layer.norm_first, attention.decay == "time"
-    plan.arguments.append((*sizes, _ACTIVATIONS[layer.activation], norm1.eps, norm2.eps, tuple(addresses)))
-    plan.activations.append((vars(layer), layer.activation))
+    for owner, names in (
+        (layer, ("activation", "norm_first", "d_model")),
+        (attention, ("num_heads", "head_dim", "embed_dim", "decay")),
+        (norm1, ("eps",)),
+        (norm2, ("eps",)),
+    ):
+        plan.values.extend((vars(owner), name, vars(owner)[name]) for name in names)
+    hidden = linear1.weight.shape[0]
+    wanted: list[tuple[nn.Module, str, tuple[int, ...], bool]] = [
+        (attention, "query", (width,), False),
+        (attention, "decay_rate", (heads,), True),
+        (attention, "in_proj_weight", (3 * width, width), False),
+        (attention, "in_proj_bias", (3 * width,), True),
+    ]
+    for module, shape in (
+        (attention.out_proj, (width, width)),
+        (linear1, (hidden, width)),
+        (linear2, (width, hidden)),
+        (norm1, (width,)),
+        (norm2, (width,)),
+    ):
+        wanted += [(module, "weight", shape, False), (module, "bias", shape[:1], True)]
+    addresses = [plan.add_weight(*one) for one in wanted]
+    if None in addresses:
+        return False
+    sizes = width, heads, hidden, layer.norm_first, attention.decay == "time"
+    plan.arguments.append((*sizes, number, norm1.eps, norm2.eps, tuple(addresses)))
     plan.dropouts.extend(parts[name] for name in _DROPOUTS)
-    plan.shapes.append((heads, width // heads))
+    plan.states.append((heads, width // heads))
     return True
 
 
@@ -153,10 +204,15 @@ def fused_step(
         if plan is None:
             return None
         _plans[owner] = plan
-    if len(states) != len(plan.shapes):
+    if len(states) != len(plan.states) or x.shape[-1] != plan.arguments[0][0]:
         return None
-    for (heads, dim), state in zip(plan.shapes, states, strict=True):
-        if state.weighted_sum.shape != (batch, heads, dim):
+    for (heads, dim), state in zip(plan.states, states, strict=True):
+        if type(state) is not AttentionState:
+            return None
+        m, u, w = state.max_score, state.normalizer, state.weighted_sum
+        if m.shape != (batch, heads) or u.shape != m.shape or w.shape != (batch, heads, dim):
+            return None
+        if not (m.is_cpu and u.is_cpu and w.is_cpu and is_plain(m, u, w)):
             return None
     if elapsed is None:
         if any(arguments[_BY_TIME] for arguments in plan.arguments):

@@ -19,7 +19,8 @@ def check_finite(enabled: bool = True) -> Iterator[None]:
     """Within this context, NaN or +inf in unmasked scores, values or log-decays is an error that names its place.
 
     Off by default, since it reads all inputs once more; the environment variable `AAREN_CHECK_FINITE=1` turns it on
-    everywhere. A score of -inf is a mask, and what is behind a mask is not looked at.
+    everywhere. The switch is one for the process: contexts may nest, but not overlap. A score of -inf is a mask, and
+    what is behind a mask is not looked at.
 
     Example:
         >>> from aaren.ops import prefix_attention
@@ -76,8 +77,10 @@ def check_inputs(
             raise TypeError(f"{name}: expected torch.bool, received {tensor.dtype}; use {name}.bool()")
     if state is not None:
         check_state(state, scores, values)
-    device, w = scores.device, None if state is None else state.weighted_sum
-    others = (("values", values), ("log_decay", log_decay), ("mask", mask), ("resets", resets), ("state", w))
+    device = scores.device
+    others = [("values", values), ("log_decay", log_decay), ("mask", mask), ("resets", resets)]
+    if state is not None:
+        others += [("state", x) for x in (state.max_score, state.normalizer, state.weighted_sum)]
     for name, tensor in others:
         if tensor is not None and tensor.device != device:
             raise ValueError(

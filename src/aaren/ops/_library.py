@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aaren.ops._checks import check_inputs, check_state
 from aaren.ops._kernel import Gradients, Saved, end_of_backward, gradients_to_state
 from aaren.ops._reference import start_state
 from aaren.ops._registry import kernel
@@ -61,6 +62,7 @@ def _forward(
     backend: str,
 ) -> Five:
     state = _state(max_score, normalizer, weighted_sum)
+    check_inputs(scores, values, state, log_decay, None, None)  # a loaded graph comes this way, past the Python call
     if scores.numel() == 0:
         start = start_state(scores, values, state)
         saved: object = Saved(torch.empty_like(values), scores.to(start.max_score.dtype, copy=True), start)
@@ -114,6 +116,12 @@ def _backward(
         raise AssertionError(f"backend {backend!r} has no backward")
     final = AttentionState(final_max, final_normalizer, final_weighted_sum)
     state = _state(max_score, normalizer, weighted_sum)
+    check_inputs(scores, values, state, log_decay, None, None)
+    check_state(final, scores, values)
+    shaped = (("grad_outputs", grad_outputs, values), ("outputs", outputs, values), ("gain", gain, scores))
+    for name, tensor, like in shaped:
+        if tensor.shape != like.shape:
+            raise ValueError(f"{name}: expected shape {tuple(like.shape)}, received {tuple(tensor.shape)}")
     end = end_of_backward(final, grad_normalizer, grad_weighted_sum)
     # an op must return tensors: an empty one stands for "no gradient"
     none = [scores.new_empty(0) for _ in range(4)]

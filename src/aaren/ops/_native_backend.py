@@ -176,7 +176,7 @@ def backward(
     scores, values = _readable(scores, lead, vectors=False), _readable(values, lead, vectors=True)
     grad_outputs = _readable(grad_outputs.to(values.dtype), lead, vectors=True)
     outputs = _readable(saved.outputs, lead, vectors=True)
-    gain = saved.gain.contiguous()
+    gain = saved.gain.to(torch.float64).contiguous()
     end_acc, end_r = (None, None) if end is None else (end[0].contiguous(), end[1].contiguous())
     start_mean = None if start_mean is None else start_mean.contiguous()
     grad_decay, written_decay = (None, None) if log_decay is None else _write_like(log_decay, lead, vectors=False)

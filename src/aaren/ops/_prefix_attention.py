@@ -85,15 +85,16 @@ def prefix_attention(
 
     chosen = choose_backend(backend, scores.device)
     if backend == "auto" and scores.shape[-1] == 1 and state is not None and not torch.is_grad_enabled():
-        run = chosen.step if is_plain(scores, values) else step  # tracers see the reference's operations
+        plain = is_plain(scores, values, log_decay, state.max_score, state.normalizer, state.weighted_sum)
+        run = chosen.step if plain else step  # tracers see the reference's operations
         decay = None if log_decay is None else log_decay[..., 0]
         output, state = run(scores[..., 0], values[..., 0, :], decay, state)
         return output[..., None, :], state
 
     if chosen.backward is None:
         return chosen.forward(scores, values, log_decay, state)  # type: ignore[return-value]
-    _refuse_forward_mode(scores, values, log_decay)
     parts = (None, None, None) if state is None else (state.max_score, state.normalizer, state.weighted_sum)
+    _refuse_forward_mode(scores, values, log_decay, *parts)
     outputs, _, max_score, normalizer, weighted_sum = torch.ops.aaren.prefix_attention(
         scores, values, log_decay, *parts, chosen.name
     )
