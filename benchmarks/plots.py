@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from _text import figure
-from aaren.evaluation._css import CSS
-from aaren.evaluation._plots import _MARKS, _Panel
+from aaren.evaluation import MARKS, Panel, standing_alone
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 # a colour of the report for every contender; those that are limits are "quiet"
@@ -64,7 +63,7 @@ def plot(name: str, results: Sequence[dict[str, Any]]) -> str:
     found = curves(results)
     tokens = [result["size"]["tokens"] for result in results]
     ends = "; ".join(f"{label}: {y[-1]:.3g} {results[0]['unit']} at {x[-1]:,}" for label, (x, y) in found.items())
-    panel = _Panel(file_name(name), f"{name} against tokens, log-log. {ends}.")
+    panel = Panel(file_name(name), f"{name} against tokens, log-log. {ends}.")
     with panel as axes:
         for label, (x, y) in found.items():
             colour = COLOURS.get(label, LIMIT)
@@ -72,7 +71,7 @@ def plot(name: str, results: Sequence[dict[str, Any]]) -> str:
             front = 3 if colour == "aaren" else 2
             short = label.replace(" into memory that is there", "")  # else the legend takes the width of the axes
             axes.plot(
-                x, y, line, marker="o", markersize=3, color=_MARKS[colour], linewidth=1.6, label=short, zorder=front
+                x, y, line, marker="o", markersize=3, color=MARKS[colour], linewidth=1.6, label=short, zorder=front
             )
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
@@ -91,14 +90,6 @@ def plot(name: str, results: Sequence[dict[str, Any]]) -> str:
             handlelength=1.4,
         )
     return standing_alone(panel.svg)
-
-
-def standing_alone(svg: str) -> str:
-    """The inline SVG of a page with the colours and the paper that the page would give it."""
-    variables = CSS[: CSS.index("*{box-sizing")].strip()
-    head, rest = svg.split(">", 1)
-    style = f"<style>{variables}\ntext{{font-family:system-ui,sans-serif!important}}</style>"
-    return f'{head}>{style}<rect width="100%" height="100%" fill="var(--paper)"/>{rest}\n'
 
 
 def file_name(family: str) -> str:

@@ -21,6 +21,7 @@ def reproduce(
     encoder: Annotated[list[str] | None, Many] = None,
     horizon: Annotated[list[int] | None, Many] = None,
     results: Path = Path("results"),
+    tables: Path | None = None,
     list: Annotated[bool, Flag] = False,  # noqa: A002
 ) -> None:
     """Run the paper's comparison, or a part of it, and write a record of each run.
@@ -42,17 +43,22 @@ def reproduce(
         Only these horizons (forecasting).
     results
         Folder of records.
+    tables
+        Write results.md, a page of runs for each data set and the plot into this folder, after the runs; with no
+        target, nothing is run.
     list
         Name all recipes with their data set's status and the number of runs that have a record, and run nothing.
     """
     from aaren.cli._common import names
-    from aaren.studies import ENCODERS, chosen, is_done, plans, recipes
+    from aaren.studies import ENCODERS, chosen, is_done, plans, recipes, write_tables
     from aaren.studies import reproduce as run_plans
 
     if seeds < 1:
         raise ValueError(f"--seeds: expected at least 1, received {seeds}")
     found = chosen(targets) if targets else [*recipes()]
-    if not targets and not list:
+    if tables is not None:
+        require_writable_folder(tables)
+    if not targets and not list and tables is None:
         raise ValueError("expected a setting or SETTING/DATASET to run; `aaren reproduce --list` names all")
     encoders = names(encoder) or [*ENCODERS]
     wanted = plans(found, scale=scale, seeds=seeds, encoders=encoders, variants=horizon or ())
@@ -63,6 +69,7 @@ def reproduce(
             print(f"{recipe.name:<44} {recipe.dataset.status:<12} {done} of {len(own)} runs recorded")
         return
     require_writable_folder(results)
+    wanted = wanted if targets else []
     for number, (plan, record) in enumerate(run_plans(wanted, results), 1):
         place = f"[{number}/{len(wanted)}] {plan.recipe.name}"
         what = f"{place}{'' if plan.variant is None else f' {plan.variant}'} {plan.encoder} seed {plan.seed}"
@@ -71,3 +78,6 @@ def reproduce(
             continue
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items() if value is not None)
         print(f"{what}: {metrics} ({record['run']['seconds']:.0f} s)", flush=True)
+    if tables is not None:
+        for file in write_tables(results, tables):
+            print(file)

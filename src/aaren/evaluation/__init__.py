@@ -3,8 +3,8 @@
 from aaren.evaluation._baselines import baselines, season_length
 from aaren.evaluation._evaluate import evaluate, evaluate_streamed, evaluate_windows, parallel_forecasts
 from aaren.evaluation._metrics import ForecastErrors
+from aaren.evaluation._panel import MARKS, Panel, require_matplotlib, standing_alone
 from aaren.evaluation._parity import Difference, Equivalence, equivalence, mean_ranks, paired_difference
-from aaren.evaluation._plots import require_matplotlib
 from aaren.evaluation._prepared import (
     PreparedData,
     WindowDataset,
@@ -27,6 +27,7 @@ from aaren.evaluation._results import (
 from aaren.evaluation._verdict import error_rows, verdict
 
 __all__ = [
+    "MARKS",
     "AttentionAges",
     "CostCurves",
     "DemoResults",
@@ -36,6 +37,7 @@ __all__ = [
     "ForecastWeek",
     "HeadAttention",
     "ModelResult",
+    "Panel",
     "PreparedData",
     "Source",
     "StreamCheck",
@@ -55,6 +57,7 @@ __all__ = [
     "render_report",
     "require_matplotlib",
     "season_length",
+    "standing_alone",
     "take_batch",
     "verdict",
 ]

@@ -7,116 +7,16 @@ here measures anything, touches a file or keeps state between two calls.
 
 from __future__ import annotations
 
-import html
-import io
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aaren.errors import MissingDependencyError
+from aaren.evaluation._panel import HEAD_COLOURS, MARKS, Panel
 from aaren.evaluation._results import AttentionAges, CostCurves, ForecastWeek, StreamCheck
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-_SIZE = (4.7, 2.9)
-# a colour that nobody would choose, for each CSS variable
-_MARKS = {
-    "ink": "#010203",
-    "quiet": "#010204",
-    "grid": "#010205",
-    "aaren": "#010206",
-    "transformer": "#010207",
-    "head-1": "#010208",
-    "head-2": "#010209",
-    "head-3": "#01020a",
-    "head-4": "#01020b",
-}
-HEAD_COLOURS = 4
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "font.size": 9.5,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": _MARKS["quiet"],
-    "axes.labelcolor": _MARKS["ink"],
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": _MARKS["grid"],
-    "grid.linewidth": 0.8,
-    "text.color": _MARKS["ink"],
-    "xtick.color": _MARKS["quiet"],
-    "ytick.color": _MARKS["quiet"],
-    "xtick.labelcolor": _MARKS["ink"],
-    "ytick.labelcolor": _MARKS["ink"],
-    "text.parse_math": False,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-}
-
-
-def require_matplotlib() -> None:
-    """Say early that matplotlib is missing.
-
-    Raises:
-        MissingDependencyError: with the command that installs it.
-    """
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise MissingDependencyError("matplotlib", "report", "the report") from None
-
-
-class _Panel:
-    """A figure of one pair of axes that becomes an SVG with CSS colours, without global state of matplotlib."""
-
-    def __init__(self, name: str, description: str) -> None:
-        require_matplotlib()
-        self.name, self.description = name, description
-
-    def __enter__(self) -> Axes:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-
-        self._style = rc_context(_STYLE | {"svg.hashsalt": self.name})  # type: ignore[arg-type]
-        self._style.__enter__()
-        self._figure = Figure(figsize=_SIZE, layout="constrained")
-        return self._figure.add_subplot()
-
-    def __exit__(self, *failure: Any) -> None:
-        try:
-            if failure[0] is None:
-                buffer = io.StringIO()
-                nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-                self._figure.savefig(buffer, format="svg", metadata=nothing)
-                self.svg = _inline(buffer.getvalue(), self.name, self.description)
-        finally:
-            self._style.__exit__(None, None, None)
-
-
-def _inline(svg: str, name: str, description: str) -> str:
-    """An SVG file as an element of a page: no prologue, no id that another panel has, CSS colours, an alt text."""
-    body = svg[svg.index("<svg") :]
-    head, rest = body.split(">", 1)
-    view_box = re.search(r'viewBox="[^"]+"', head)
-    assert view_box is not None
-    used = set(re.findall(r"url\(#([^)]+)\)", rest)) | set(re.findall(r'href="#([^"]+)"', rest))
-    rest = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", rest)
-    for identifier in used:
-        rest = rest.replace(f'id="{identifier}"', f'id="{name}-{identifier}"').replace(
-            f"#{identifier}", f"#{name}-{identifier}"
-        )
-    for variable, mark in _MARKS.items():
-        rest = rest.replace(mark, f"var(--{variable})")
-    start = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" {view_box[0]} '
-        f'role="img" aria-label="{html.escape(description)}">'
-    )
-    return start + rest.strip()
 
 
 def _time_axis(axes: Axes) -> None:
@@ -141,7 +41,7 @@ def _dates(times: Sequence[str]) -> Any:
 def forecast_panel(week: ForecastWeek, name: str) -> str:
     """Truth, forecasts and their bands over a few days."""
     times = _dates(week.times)
-    panel = _Panel(
+    panel = Panel(
         name,
         f"{week.column} from {week.times[0]} to {week.times[-1]}: what came, as a line; the forecasts made every "
         f"{week.horizon} rows, each with a band from the {week.levels[0]:g} to the {week.levels[-1]:g} quantile.",
@@ -150,13 +50,13 @@ def forecast_panel(week: ForecastWeek, name: str) -> str:
         for first in range(0, len(times), week.horizon):
             part = slice(first, first + week.horizon)
             axes.fill_between(
-                times[part], week.lower[part], week.upper[part], color=_MARKS["aaren"], alpha=0.2, linewidth=0
+                times[part], week.lower[part], week.upper[part], color=MARKS["aaren"], alpha=0.2, linewidth=0
             )
             axes.plot(
-                times[part], week.mean[part], color=_MARKS["aaren"], linewidth=1.5, label="" if first else "forecast"
+                times[part], week.mean[part], color=MARKS["aaren"], linewidth=1.5, label="" if first else "forecast"
             )
-            axes.axvline(times[first], color=_MARKS["grid"], linewidth=0.8, zorder=0)
-        axes.plot(times, week.truth, color=_MARKS["ink"], linewidth=1.1, label="what came")
+            axes.axvline(times[first], color=MARKS["grid"], linewidth=0.8, zorder=0)
+        axes.plot(times, week.truth, color=MARKS["ink"], linewidth=1.1, label="what came")
         axes.set_xlim(times[0], times[-1])
         _time_axis(axes)
         _legend(axes)
@@ -169,21 +69,19 @@ def _legend(axes: Axes) -> None:
 
 def stream_panels(check: StreamCheck) -> tuple[str, str]:
     """Streamed and parallel forecasts on top of each other, and their difference on a logarithmic axis."""
-    both = _Panel(
+    both = Panel(
         "stream-both",
         f"Forecasts of {check.column}, {check.ahead} rows ahead: the streamed ones, as a line, pass through the "
         "parallel ones, as dots.",
     )
     with both as axes:
         times = _dates(check.times)
-        axes.plot(times, check.streamed, color=_MARKS["aaren"], linewidth=1.5, label="streamed")
-        axes.plot(
-            times[::4], check.parallel[::4], ".", color=_MARKS["transformer"], markersize=4.5, label="in parallel"
-        )
+        axes.plot(times, check.streamed, color=MARKS["aaren"], linewidth=1.5, label="streamed")
+        axes.plot(times[::4], check.parallel[::4], ".", color=MARKS["transformer"], markersize=4.5, label="in parallel")
         axes.set_xlim(times[0], times[-1])
         _time_axis(axes)
         _legend(axes)
-    difference = _Panel(
+    difference = Panel(
         "stream-difference",
         f"Largest difference over blocks of {check.block} test rows, logarithmic: never above "
         f"{check.largest_difference:.1e} training deviations; the limit is {check.limit:.0e}.",
@@ -191,8 +89,8 @@ def stream_panels(check: StreamCheck) -> tuple[str, str]:
     with difference as axes:
         rows = [check.block * index for index in range(len(check.differences))]
         # an exact 0 has no place on a logarithmic axis; 1e-9 is below what float32 resolves
-        axes.plot(rows, [max(value, 1e-9) for value in check.differences], color=_MARKS["aaren"], linewidth=1)
-        axes.axhline(check.limit, color=_MARKS["transformer"], linewidth=1.2, linestyle="--")
+        axes.plot(rows, [max(value, 1e-9) for value in check.differences], color=MARKS["aaren"], linewidth=1)
+        axes.axhline(check.limit, color=MARKS["transformer"], linewidth=1.2, linestyle="--")
         axes.annotate("limit", (rows[-1], check.limit), (0, 3), textcoords="offset points", ha="right")
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda y, position: f"{y:.0e}")
@@ -204,7 +102,7 @@ def stream_panels(check: StreamCheck) -> tuple[str, str]:
 
 def cost_panels(cost: CostCurves) -> tuple[str, str]:
     """State in use, and cumulative time, against tokens."""
-    memory = _Panel(
+    memory = Panel(
         "cost-memory",
         f"State in use over {cost.tokens[-1]} tokens. Aaren: {cost.aaren_bytes[0]} bytes from the first to the last. "
         f"The key-value cache of the Transformer grows in a straight line to {cost.transformer_bytes[-1]} bytes.",
@@ -212,7 +110,7 @@ def cost_panels(cost: CostCurves) -> tuple[str, str]:
     with memory as axes:
         _pair(axes, cost.tokens, [x / 1e6 for x in cost.aaren_bytes], [x / 1e6 for x in cost.transformer_bytes])
         axes.set_ylabel("state in use, MB")
-    time = _Panel(
+    time = Panel(
         "cost-time",
         f"Cumulative time over {cost.tokens[-1]} tokens. Aaren: {cost.aaren_seconds[-1]:.1f} "
         f"seconds. Transformer with key-value cache: {cost.transformer_seconds[-1]:.1f} seconds.",
@@ -224,9 +122,9 @@ def cost_panels(cost: CostCurves) -> tuple[str, str]:
 
 
 def _pair(axes: Axes, tokens: Sequence[int], aaren: Sequence[float], transformer: Sequence[float]) -> None:
-    axes.plot(tokens, transformer, color=_MARKS["transformer"], linewidth=1.8, label="Transformer, key-value cache")
+    axes.plot(tokens, transformer, color=MARKS["transformer"], linewidth=1.8, label="Transformer, key-value cache")
     # not clipped: a line along the axis is to be seen
-    axes.plot(tokens, aaren, color=_MARKS["aaren"], linewidth=1.8, label="Aaren", clip_on=False, zorder=3)
+    axes.plot(tokens, aaren, color=MARKS["aaren"], linewidth=1.8, label="Aaren", clip_on=False, zorder=3)
     axes.set_xlim(0, tokens[-1])
     axes.set_ylim(bottom=0)
     axes.set_xlabel("tokens")
@@ -242,13 +140,13 @@ def attention_panels(attention: AttentionAges) -> tuple[str, ...]:
 def _attention_panel(attention: AttentionAges, layer: int) -> str:
     heads = [head for head in attention.heads if head.layer == layer]
     halves = ", ".join(f"head {head.head} on the last {head.median_age}" for head in heads)
-    panel = _Panel(
+    panel = Panel(
         f"attention-{layer}",
         f"Layer {layer}, logarithmic axis: share of the attention on the last rows. Half of the weight lies: {halves}.",
     )
     with panel as axes:
         for head in heads:
-            colour = _MARKS[f"head-{(head.head - 1) % HEAD_COLOURS + 1}"]
+            colour = MARKS[f"head-{(head.head - 1) % HEAD_COLOURS + 1}"]
             axes.plot(attention.ages, head.share, color=colour, linewidth=1.6, label=f"head {head.head}")
             half = np.interp(head.median_age, attention.ages, head.share)
             axes.plot(head.median_age, half, "o", color=colour, markersize=4.5)

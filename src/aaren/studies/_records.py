@@ -11,6 +11,7 @@ from aaren.studies._recipe import Plan, Recipe
 from aaren.training import append_record
 
 Record = dict[str, Any]
+_ENTRIES = {"key", "data_set", "code", "metrics", "simple", "run"}
 
 
 def records_file(results: Path, recipe: Recipe) -> Path:
@@ -28,7 +29,7 @@ def read_records(path: Path) -> list[Record]:
             record = json.loads(line)
         except ValueError:
             continue
-        if isinstance(record, dict) and isinstance(record.get("key"), dict):
+        if isinstance(record, dict) and record.keys() >= _ENTRIES:
             found.append(record)
     return found
 
