@@ -112,15 +112,14 @@ def equivalence(differences: Sequence[float], margin: float, alpha: float = 0.05
     values = np.asarray(differences, dtype=float)
     if len(values) < 2 or not margin > 0:
         raise ValueError(f"expected two differences or more and a positive margin, received {len(values)} and {margin}")
-    stats = _stats()
-    if values.std(ddof=1) > 0:
-        above = stats.ttest_1samp(values, -margin, alternative="greater").pvalue
-        below = stats.ttest_1samp(values, margin, alternative="less").pvalue
-        p = float(max(above, below))
+    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+    if error > 0:
+        student = _stats().t(len(values) - 1)
+        p = float(max(student.sf((mean + margin) / error), student.cdf((mean - margin) / error)))
     else:  # no spread at all: the mean is known
-        p = 0.0 if abs(values.mean()) < margin else 1.0
+        p = 0.0 if abs(mean) < margin else 1.0
     low, high = _interval(values, 1 - 2 * alpha)
-    return Equivalence(float(values.mean()), low, high, margin, p, alpha, len(values))
+    return Equivalence(float(mean), low, high, margin, p, alpha, len(values))
 
 
 def mean_ranks(scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -1,0 +1,99 @@
+"""From records to comparisons: paired by seed, the right way round, nothing that was not run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from study_cases import record, write
+
+from aaren.studies import METRICS, by_data_set, overall, ranks, read_rows
+
+
+def test_rows_are_what_shares_settings(tmp_path: Path) -> None:
+    """Runs of one recipe, variant, scale and settings are a row; a repeated run replaces the one before."""
+    write(
+        tmp_path,
+        [
+            record("forecasting/ETTh1", "aaren", 0, {"mse": 9.0}, variant=96),
+            record("forecasting/ETTh1", "aaren", 0, {"mse": 0.4}, variant=96),
+            record("forecasting/ETTh1", "aaren", 1, {"mse": 0.6}, variant=96),
+            record("forecasting/ETTh1", "aaren", 0, {"mse": 0.5}, variant=192),
+            record("forecasting/ETTh1", "aaren", 0, {"mse": 0.7}, variant=96, settings="other"),
+        ],
+    )
+    rows = read_rows(tmp_path)
+    assert [(row.variant, row.settings) for row in rows] == [(96, "abc"), (96, "other"), (192, "abc")]
+    assert rows[0].cells["aaren"].mean == pytest.approx(0.5)
+    assert rows[0].cells["aaren"].spread == pytest.approx(0.2 / 2**0.5)
+    assert rows[2].cells["aaren"].spread is None
+
+
+def test_differences_are_over_shared_seeds(tmp_path: Path) -> None:
+    """A seed that only one of two encoders has does not count; without a shared one there is no difference."""
+    write(
+        tmp_path,
+        [
+            record("forecasting/ETTh1", "aaren", 0, {"mse": 0.5}),
+            record("forecasting/ETTh1", "aaren", 1, {"mse": 50.0}),
+            record("forecasting/ETTh1", "transformer", 0, {"mse": 0.4}),
+            record("forecasting/ETTh1", "gru", 2, {"mse": 0.4}),
+        ],
+    )
+    (row,) = read_rows(tmp_path)
+    difference = row.difference("aaren")
+    assert difference is not None
+    assert difference.mean == pytest.approx(0.1)
+    assert difference.pairs == 1
+    assert row.difference("gru") is None
+    assert row.difference("mingru") is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "metric", "value", "reference", "margins"),
+    [
+        ("forecasting", "mse", 0.42, 0.4, 1.0),
+        ("classification", "accuracy", 0.90, 0.94, 2.0),
+        ("classification", "accuracy", 0.96, 0.94, -1.0),
+        ("events", "nll", 1.0, 1.1, -2.0),
+        ("rl", "score", 40.0, 50.0, 2.0),
+    ],
+)
+def test_margins_are_the_right_way_round(
+    tmp_path: Path, setting: str, metric: str, value: float, reference: float, margins: float
+) -> None:
+    """Worse is above 0 in every setting, whether its metric is an error or a score, and 1 is the margin."""
+    name = f"{setting}/Set"
+    write(tmp_path, [record(name, "aaren", 0, {metric: value}), record(name, "transformer", 0, {metric: reference})])
+    assert by_data_set(read_rows(tmp_path), "aaren")[name] == pytest.approx(margins)
+
+
+def test_variants_of_a_set_count_once(tmp_path: Path) -> None:
+    """A set with several horizons is one data set of the overall test, not several."""
+    records = []
+    for name in ("ETTh1", "ETTh2"):
+        for horizon in (96, 192):
+            records += [
+                record(f"forecasting/{name}", "aaren", 0, {"mse": 0.401}, variant=horizon),
+                record(f"forecasting/{name}", "transformer", 0, {"mse": 0.4}, variant=horizon),
+            ]
+    write(tmp_path, records)
+    found = overall(read_rows(tmp_path), "aaren")
+    assert found is not None
+    assert found.count == 2
+    assert found.holds
+    assert overall(read_rows(tmp_path)[:2], "aaren") is None
+
+
+def test_ranks_are_over_complete_rows(tmp_path: Path) -> None:
+    """Rows that lack an encoder do not enter the mean rank, and higher is better where it is."""
+    records = [
+        record("classification/A", "aaren", 0, {"accuracy": 0.9}),
+        record("classification/A", "gru", 0, {"accuracy": 0.8}),
+        record("forecasting/B", "aaren", 0, {"mse": 0.9}),
+        record("forecasting/B", "gru", 0, {"mse": 0.8}),
+        record("forecasting/C", "aaren", 0, {"mse": 0.1}),
+    ]
+    write(tmp_path, records)
+    assert ranks(read_rows(tmp_path)) == {"aaren": 1.5, "gru": 1.5}
+    assert set(METRICS) == {"forecasting", "classification", "events", "rl"}

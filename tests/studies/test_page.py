@@ -1,0 +1,84 @@
+"""The page of results: every figure from a record, every cell with its runs, and words that the numbers bear out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from study_cases import record, write
+
+from aaren.studies import ENCODERS, write_tables
+
+
+def example(results: Path, aaren: float = 0.41) -> None:
+    """Three sets with all encoders and three seeds."""
+    records = []
+    for name, reference in (("ETTh1", 0.4), ("ETTh2", 0.5), ("ETTm1", 0.3)):
+        for seed in range(3):
+            for place, encoder in enumerate(ENCODERS):
+                mse = reference * (1 + 0.002 * seed) * (aaren / 0.4 if encoder == "aaren" else 1 + 0.001 * place)
+                simple = {"linear": {"mse": 0.35, "mae": 0.4}, "last value": {"mse": 1.0, "mae": 0.9}}
+                records.append(
+                    record(f"forecasting/{name}", encoder, seed, {"mse": mse, "mae": mse / 2}, simple, variant=192)
+                )
+    write(results, records)
+
+
+def test_every_value_links_to_its_runs(tmp_path: Path) -> None:
+    """Each set has a page with one line a run, and each cell of the table leads there."""
+    example(tmp_path / "results")
+    files = write_tables(tmp_path / "results", tmp_path / "docs")
+    page = (tmp_path / "docs" / "results.md").read_text()
+    links = set(re.findall(r"\]\((results/[^)]+\.md)\)", page))
+    assert links == {f"results/forecasting-{name}.md" for name in ("ETTh1", "ETTh2", "ETTm1")}
+    for link in links:
+        runs = (tmp_path / "docs" / link).read_text()
+        assert len(re.findall(r"^\| (Aaren|Transformer|GRU|minGRU)", runs, re.MULTILINE)) == 3 * len(ENCODERS)
+        assert "sha256 `" + "0" * 64 in runs
+    assert all(path.exists() for path in files)
+    assert "aria-label" in (tmp_path / "docs" / "images" / "parity.svg").read_text()
+
+
+def test_the_verdict_follows_the_numbers(tmp_path: Path) -> None:
+    """Aaren 2.5 % worse is equivalent within 5 %; 20 % worse is not, and the sets are named."""
+    example(tmp_path / "near", 0.41)
+    example(tmp_path / "far", 0.48)
+    pages = {}
+    for name in ("near", "far"):
+        write_tables(tmp_path / name, tmp_path / f"docs-{name}")
+        pages[name] = (tmp_path / f"docs-{name}" / "results.md").read_text()
+    assert (
+        "**Aaren** **is equivalent** to the Transformer over 3 data sets: on the mean +0.50 margins worse"
+        in pages["near"]
+    )
+    assert "**Aaren** **is not shown to be equivalent** over 3 data sets: on the mean +4.00" in pages["far"]
+    assert "Worse by more than a margin: forecasting/ETT" in pages["far"]
+    assert "beats all encoders in 2 of 3 rows (forecasting/ETTh1, forecasting/ETTh2)" in pages["near"]
+    assert "45 runs in 3 rows, 3 to 3 seeds each" in pages["near"]
+
+
+def test_no_record_no_claim(tmp_path: Path) -> None:
+    """Without records the page says nothing of any encoder."""
+    write_tables(tmp_path / "none", tmp_path / "docs")
+    page = (tmp_path / "docs" / "results.md").read_text()
+    assert "equivalent" not in page
+    assert not (tmp_path / "docs" / "images").exists()
+
+
+def test_what_was_not_run_is_a_dash(tmp_path: Path) -> None:
+    """An encoder without a run has a dash and no difference, and one seed has no interval."""
+    write(
+        tmp_path / "results",
+        [
+            record("forecasting/ETTh1", "aaren", 0, {"mse": 0.4, "mae": 0.3}),
+            record("forecasting/ETTh1", "transformer", 0, {"mse": 0.5, "mae": 0.3}),
+            record("forecasting/ETTh2", "aaren", 0, {"mse": 0.4, "mae": 0.3}),
+        ],
+    )
+    write_tables(tmp_path / "results", tmp_path / "docs")
+    page = (tmp_path / "docs" / "results.md").read_text()
+    (first,) = re.findall(r"^\| ETTh1 \| original.*$", page, re.MULTILINE)
+    (second,) = re.findall(r"^\| ETTh2 \| original.*$", page, re.MULTILINE)
+    assert first.split(" | ")[-2] == "-0.1000"
+    assert second.split(" | ")[3] == "-"
+    assert second.split(" | ")[-2] == "-"

@@ -1,0 +1,75 @@
+"""Recipes: one for each row of the paper, whose encoders differ in nothing else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from aaren.data import data_sets
+from aaren.errors import RecipeError
+from aaren.models import Forecaster
+from aaren.studies import ENCODERS, METRICS, SETTINGS, Recipe, chosen, plans, recipes
+from aaren.training import TrainingOptions
+
+NAMES = [recipe.name for recipe in recipes()]
+
+
+def test_every_row_of_the_paper_has_a_recipe() -> None:
+    """Each of the 38 rows has a recipe for its original set, and every set that stands for one has its own."""
+    named = {recipe.dataset.name for recipe in recipes()}
+    wanted = {one.name for one in data_sets() if one.row is not None}
+    assert wanted - named == set()
+    assert len({recipe.dataset.row for recipe in recipes() if recipe.dataset.row}) == 38
+
+
+@pytest.mark.parametrize("recipe", recipes(), ids=NAMES)
+def test_plans_differ_in_the_encoder_alone(recipe: Recipe) -> None:
+    """At every scale, what tells the encoders of a recipe apart is `encoder` and, for one of them, `decay`."""
+    for scale in ("paper", *recipe.scales):
+        found = plans([recipe], scale=scale, seeds=1, variants=recipe.variants[:1])
+        assert [plan.encoder for plan in found] == list(ENCODERS)
+        shared = [
+            {name: value for name, value in plan.model.items() if name not in ("encoder", "decay")} for plan in found
+        ]
+        assert all(one == shared[0] for one in shared)
+        assert [plan.model["encoder"] for plan in found] == ["aaren", "aaren", "transformer", "gru", "mingru"]
+        assert [bool(plan.model.get("decay")) for plan in found] == [False, True, False, False, False]
+        assert all(plan.part("training") == found[0].part("training") for plan in found)
+        assert all(plan.part("data") == found[0].part("data") for plan in found)
+        assert {plan.key()["settings"] for plan in found} == {found[0].key()["settings"]}
+
+
+def test_models_differ_in_the_encoder_alone() -> None:
+    """Of a recipe's models, every weight outside of the encoder has the same shape, and the same first value."""
+    recipe = next(recipe for recipe in recipes() if recipe.name == "forecasting/ETTh1")
+    outside = []
+    for plan in plans([recipe], seeds=1, variants=[96]):
+        torch.manual_seed(0)
+        model = Forecaster(inputs=7, targets=7, horizon=96, calendar=6, **plan.model)
+        outside.append({name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")})
+    assert all(one.keys() == outside[0].keys() for one in outside)
+    assert all(one[name].shape == outside[0][name].shape for one in outside for name in one)
+    assert all(torch.equal(one["embed.weight"], outside[0]["embed.weight"]) for one in outside)
+
+
+@pytest.mark.parametrize("recipe", recipes(), ids=NAMES)
+def test_every_recipe_is_sound(recipe: Recipe) -> None:
+    """Its options are those of training, its scales change what there is, its metric has a margin."""
+    for scale in ("paper", *recipe.scales):
+        for plan in plans([recipe], scale=scale, seeds=1, encoders=["aaren"], variants=recipe.variants[:1]):
+            options = plan.part("training")
+            options.pop("steps", None)
+            TrainingOptions(**options)
+    for parts in recipe.scales.values():
+        assert set(parts) <= {"data", "model", "training"}
+    assert METRICS[recipe.setting].margin > 0
+    assert "small" in recipe.scales
+
+
+def test_targets_choose() -> None:
+    """A setting stands for all of its recipes, a name for one, and none is chosen twice."""
+    assert {recipe.setting for recipe in chosen(("forecasting",))} == {"forecasting"}
+    assert [recipe.name for recipe in chosen(("forecasting/ETTh2", "forecasting/ETTh2"))] == ["forecasting/ETTh2"]
+    assert len(chosen(SETTINGS)) == len(recipes())
+    with pytest.raises(RecipeError, match=r"received 'forecasting/etth1'; did you mean forecasting/ETTh1\?"):
+        chosen(("forecasting/etth1",))

@@ -1,0 +1,100 @@
+"""Runs of recipes: records as runs finish, skipped when done, gone on with after a kill, the same numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from study_cases import tiny
+
+from aaren.errors import RecipeError
+from aaren.studies import ENCODERS, Plan, is_done, plans, read_records, records_file, reproduce
+from aaren.training._fit import _Task
+
+
+def run(plan: Plan, results: Path) -> dict[str, object]:
+    """Run one plan and return its record."""
+    ((_, record),) = reproduce([plan], results)
+    assert record is not None
+    return record
+
+
+def test_a_run_writes_its_record_and_is_skipped_afterwards(tmp_path: Path) -> None:
+    """A record names recipe, settings, data, code and machine; a run that has one is not run again."""
+    (plan,) = plans([tiny()], scale="tiny", seeds=1, encoders=["aaren"], variants=[12])
+    assert not is_done(plan, tmp_path)
+    record = run(plan, tmp_path)
+    (read,) = read_records(records_file(tmp_path, plan.recipe))
+    assert read == json.loads(json.dumps(record))
+    assert read["data_set"] == {"name": "ETTh1", "row": "ETTh1", "status": "original"}
+    assert set(read["metrics"]) == {"mse", "mae"}
+    assert set(read["simple"]) == {"last value", "seasonal naive", "linear"}
+    assert read["run"]["data"]["sha256"].startswith("3c56c865")
+    assert read["run"]["config"]["horizon"] == 12
+    assert read["code"].startswith("0.")
+    assert is_done(plan, tmp_path)
+    assert list(reproduce([plan], tmp_path)) == [(plan, None)]
+    assert not (tmp_path / ".unfinished").exists() or not list((tmp_path / ".unfinished").iterdir())
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was stopped in its second epoch goes on from the first and ends where an undisturbed run does."""
+    (plan,) = plans([tiny()], scale="tiny", seeds=1, encoders=["transformer"], variants=[12])
+    whole = run(plan, tmp_path / "whole")
+    step, taken = _Task.training_step, []
+
+    def stopped(self: _Task, batch: dict[str, object], index: int) -> object:
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+        return step(self, batch, index)
+
+    def counted(self: _Task, batch: dict[str, object], index: int) -> object:
+        taken.append(self.current_epoch)
+        return step(self, batch, index)
+
+    monkeypatch.setattr(_Task, "training_step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, tmp_path / "killed")
+    assert not is_done(plan, tmp_path / "killed")
+    monkeypatch.setattr(_Task, "training_step", counted)
+    again = run(plan, tmp_path / "killed")
+    assert set(taken) == {1}
+    assert again["metrics"] == whole["metrics"]
+
+
+def test_an_unfinished_line_is_no_record(tmp_path: Path) -> None:
+    """What a kill left of a line, or a line of something else, counts as nothing."""
+    (plan,) = plans([tiny()], scale="tiny", seeds=1, encoders=["gru"], variants=[12])
+    file = records_file(tmp_path, plan.recipe)
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"key": plan.key()}) + '\n{"key": {"rec')
+    assert read_records(file) == []
+    assert not is_done(plan, tmp_path)
+
+
+def test_a_changed_recipe_is_another_run(tmp_path: Path) -> None:
+    """Settings, seed, encoder, scale and variant all tell runs apart; the same ones do not."""
+    recipe = tiny()
+    found = plans([recipe], scale="tiny", seeds=2)
+    keys = [json.dumps(plan.key(), sort_keys=True) for plan in found]
+    assert len(set(keys)) == len(keys) == 2 * 2 * len(ENCODERS)
+    assert [plan.key() for plan in plans([tiny()], scale="tiny", seeds=2)] == [plan.key() for plan in found]
+    recipe.scales["tiny"]["training"]["epochs"] = 3  # type: ignore[index]
+    assert all(plan.key() != json.loads(key) for plan, key in zip(found, keys, strict=True))
+
+
+def test_seeds_come_before_encoders() -> None:
+    """All encoders of a seed run before the next seed, so that what is there compares them at any time."""
+    found = plans([tiny()], scale="tiny", seeds=2, variants=[24])
+    assert [(plan.seed, plan.encoder) for plan in found] == [(seed, one) for seed in (0, 1) for one in ENCODERS]
+
+
+def test_wrong_names_are_refused() -> None:
+    """An unknown encoder, scale or horizon is refused with those that there are."""
+    with pytest.raises(RecipeError, match=r"aaren, aaren-decay, .*received 'lstm'"):
+        plans([tiny()], scale="tiny", encoders=["lstm"])
+    with pytest.raises(RecipeError, match=r"a scale among paper, tiny, received 'huge'"):
+        plans([tiny()], scale="huge")
+    with pytest.raises(RecipeError, match=r"horizons among \(12, 24\), received \[7\]"):
+        plans([tiny()], scale="tiny", variants=[7])
