@@ -40,13 +40,19 @@ class Metric:
 
 METRICS = {
     "forecasting": Metric("mse", "MSE", False, 0.05, relative=True, others=(("mae", "MAE"),)),
-    "classification": Metric("accuracy", "accuracy", True, 0.02, others=(("log_loss", "log loss"), ("ece", "ECE"))),
+    "classification": Metric("accuracy", "accuracy", True, 0.02, others=(("log_loss", "log loss"), ("calibration_error", "calibration error"))),
     "events": Metric(
         "nll",
         "NLL per event",
         False,
         0.05,
-        others=(("nll_time", "time"), ("nll_mark", "mark"), ("rmse", "RMSE"), ("mark_accuracy", "mark accuracy")),
+        others=(
+            ("nll_time", "of the time"),
+            ("nll_mark", "of the mark"),
+            ("rmse", "RMSE of the time"),
+            ("accuracy", "accuracy of the mark"),
+            ("ks", "KS distance of rescaled times"),
+        ),
     ),
-    "rl": Metric("score", "normalised score", True, 5.0, digits=1, others=(("score_streamed", "streamed"),)),
+    "rl": Metric("score", "normalised score", True, 5.0, digits=1, others=(("score_streamed", "streamed"), ("return", "return"), ("return_streamed", "return, streamed"))),
 }

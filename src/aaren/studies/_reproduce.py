@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from aaren.errors import RecipeError
-from aaren.studies import _forecasting
+from aaren.studies import _classification, _events, _forecasting, _rl
 from aaren.studies._recipe import ENCODERS, Plan, Recipe
 from aaren.studies._records import Record, is_done, write_record
 
 Run = Callable[[Plan, Path], dict[str, Any]]
-RUNS: dict[str, Run] = {"forecasting": _forecasting.run}
+RUNS: dict[str, Run] = {
+    "forecasting": _forecasting.run,
+    "classification": _classification.run,
+    "events": _events.run,
+    "rl": _rl.run,
+}
 """The one function that runs all recipes of a setting, whatever the encoder."""
 
 
