@@ -40,7 +40,13 @@ class Metric:
 
 METRICS = {
     "forecasting": Metric("mse", "MSE", False, 0.05, relative=True, others=(("mae", "MAE"),)),
-    "classification": Metric("accuracy", "accuracy", True, 0.02, others=(("log_loss", "log loss"), ("calibration_error", "calibration error"))),
+    "classification": Metric(
+        "accuracy",
+        "accuracy",
+        True,
+        0.02,
+        others=(("log_loss", "log loss"), ("calibration_error", "calibration error")),
+    ),
     "events": Metric(
         "nll",
         "NLL per event",
@@ -54,5 +60,12 @@ METRICS = {
             ("ks", "KS distance of rescaled times"),
         ),
     ),
-    "rl": Metric("score", "normalised score", True, 5.0, digits=1, others=(("score_streamed", "streamed"), ("return", "return"), ("return_streamed", "return, streamed"))),
+    "rl": Metric(
+        "score",
+        "normalised score",
+        True,
+        5.0,
+        digits=1,
+        others=(("score_streamed", "streamed"), ("return", "return"), ("return_streamed", "return, streamed")),
+    ),
 }
