@@ -55,7 +55,7 @@ class Classifier(Model[ClassifierConfig, ClassifierPreprocessing]):
         preprocessing: the user's channels, units and classes; needed to stream and save.
         metadata: data, metrics and versions for the model card; plain data.
 
-    Source: arXiv 2405.13956, section 4.4 and appendix E (protocol); the head is this library's.
+    Source: arXiv 2405.13956, experiments on time series classification (protocol); the head is this library's.
 
     Example:
         >>> model = Classifier(channels=3, classes=4, d_model=16, nhead=2, num_layers=1)
@@ -108,6 +108,7 @@ class Classifier(Model[ClassifierConfig, ClassifierPreprocessing]):
             ValueError: a shape is wrong.
         """
         self._check(values, mask)
+        before = None if state is None else state.encoder
         if state is None:
             state = self.init_state(len(values))
         observed = values.isfinite()
@@ -120,7 +121,7 @@ class Classifier(Model[ClassifierConfig, ClassifierPreprocessing]):
         x = self.embed(features.to(self.embed.weight.dtype))
         if self.positions is not None:
             x = x + self.positions((count - 1).clamp(min=0)).to(x.dtype)
-        encoded, encoder_state = self.encoder(self.dropout(x), state.encoder, mask)
+        encoded, encoder_state = self.encoder(self.dropout(x), before, mask)
         last = _last_present(encoded, present, state.last)
         kept = encoded.double() if mask is None else encoded.double().masked_fill(~mask[..., None], 0)
         total = state.total[:, None] + kept.cumsum(1)
