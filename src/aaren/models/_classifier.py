@@ -30,13 +30,13 @@ class ClassifierState(NamedTuple):
     """What a classifier keeps between calls.
 
     Args:
-        count: tokens seen so far, shape (batch,).
+        position: tokens seen so far, shape (batch,).
         total: sum of the encoder's outputs over them, float64 of shape (batch, d_model).
         last: output at the last of them, zeros before the first, shape (batch, d_model).
         encoder: the encoder's state.
     """
 
-    count: Int[Tensor, " batch"]
+    position: Int[Tensor, " batch"]
     total: Float[Tensor, "batch d"]
     last: Float[Tensor, "batch d"]
     encoder: Any
@@ -117,7 +117,7 @@ class Classifier(Model[ClassifierConfig, ClassifierPreprocessing]):
         # a value that is missing enters nowhere, as 0 in its place and as 0 in its mask
         features = torch.cat([values.masked_fill(~observed, 0), observed.to(values.dtype)], -1)
         present = torch.ones_like(values[..., 0], dtype=torch.bool) if mask is None else mask
-        count = state.count[:, None] + present.cumsum(1)
+        count = state.position[:, None] + present.cumsum(1)
         x = self.embed(features.to(self.embed.weight.dtype))
         if self.positions is not None:
             x = x + self.positions((count - 1).clamp(min=0)).to(x.dtype)

@@ -1,0 +1,25 @@
+"""How the accuracy of classifiers is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def accuracy_table(title: str, found: dict[str, dict[str, Any]]) -> None:
+    """Print accuracies by name, best first, as a table; with log loss, calibration error and early answers if given."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("classifier")
+    for name in ("accuracy", "after 20 %", "after 50 %", "log loss", "calibration error"):
+        table.add_column(name, justify="right")
+    best = max(row["accuracy"] for row in found.values())
+    for name, row in sorted(found.items(), key=lambda item: -item[1]["accuracy"]):
+        early = row.get("early", {})
+        cells = [row["accuracy"], early.get("0.2"), early.get("0.5"), row.get("log_loss"), row.get("calibration_error")]
+        style = "bold green" if row["accuracy"] == best else ""
+        table.add_row(name, *("" if cell is None else f"{cell:.4f}" for cell in cells), style=style)
+    console = Console()
+    console.print(title, style="bold", highlight=False)
+    console.print(table)
