@@ -6,13 +6,16 @@ from typing import Any
 
 
 def accuracy_table(title: str, found: dict[str, dict[str, Any]]) -> None:
-    """Print accuracies by name, best first, as a table; with log loss, calibration error and early answers if given."""
+    """Print accuracies by name, best first, as a table.
+
+    Where they are given also those after 20 % and 50 % of the rows, log loss, and expected calibration error (ECE).
+    """
     from rich.console import Console
     from rich.table import Table
 
     table = Table()
-    table.add_column("classifier")
-    for name in ("accuracy", "after 20 %", "after 50 %", "log loss", "calibration error"):
+    table.add_column("classifier", no_wrap=True)
+    for name in ("accuracy", "at 20 %", "at 50 %", "log loss", "ECE"):
         table.add_column(name, justify="right")
     best = max(row["accuracy"] for row in found.values())
     for name, row in sorted(found.items(), key=lambda item: -item[1]["accuracy"]):

@@ -21,7 +21,7 @@ def case_baselines(train: CaseSet, test: CaseSet) -> dict[str, dict[str, float]]
     guesses = {
         "most frequent class": np.full(len(test), np.bincount(train.labels).argmax()),
         "nearest neighbour": train.labels[nearest(train, test)],
-        "nearest neighbour, each series normalised": train.labels[nearest(train, test, normalised=True)],
+        "nearest, normalised": train.labels[nearest(train, test, normalised=True)],
     }
     eye = np.eye(len(train.classes))
     return {name: {"accuracy": accuracy(eye[guess], test.labels)} for name, guess in guesses.items()}
