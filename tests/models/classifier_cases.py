@@ -22,7 +22,15 @@ KINDS: list[dict[str, Any]] = [
 
 def classifier(**fields: Any) -> Classifier:
     """A small classifier in evaluation mode, always the same; its parameters random, since zeros hide mistakes."""
-    sizes = {"channels": 3, "classes": 4, "d_model": 8, "nhead": 2, "num_layers": 2, "dim_feedforward": 16}
+    sizes = {
+        "channels": 3,
+        "classes": 4,
+        "d_model": 8,
+        "nhead": 2,
+        "num_layers": 2,
+        "dim_feedforward": 16,
+        "positions": None,
+    }
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(7)
         model = Classifier(**{**sizes, **fields}).eval()

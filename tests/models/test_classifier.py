@@ -144,7 +144,7 @@ def test_the_paper_configuration() -> None:
     """Without further fields the encoder is the paper's: Aaren, 3 layers, width 128, 8 heads, feed-forward 256."""
     config = ClassifierConfig(channels=1, classes=2)
     assert (config.num_layers, config.d_model, config.nhead, config.dim_feedforward) == (3, 128, 8, 256)
-    assert (config.encoder, config.decay, config.positions, config.early_weight) == ("aaren", None, None, 0)
+    assert (config.encoder, config.decay, config.positions, config.early_weight) == ("aaren", None, "sinusoidal", 0)
     assert isinstance(aaren.Classifier(config).encoder, AarenEncoder)
 
 

@@ -30,7 +30,15 @@ def build(cases: CaseSet, **fields: Any) -> Classifier:
     """A small classifier with random weights everywhere, so that no output is constant."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(3)
-        sizes = {"d_model": 16, "nhead": 2, "num_layers": 2, "dim_feedforward": 16, "channels": 12, "classes": 9}
+        sizes = {
+            "positions": None,
+            "d_model": 16,
+            "nhead": 2,
+            "num_layers": 2,
+            "dim_feedforward": 16,
+            "channels": 12,
+            "classes": 9,
+        }
         model = Classifier(preprocessing=prepare_classes(cases), **{**sizes, **fields}).eval()
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))

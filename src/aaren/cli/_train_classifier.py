@@ -25,7 +25,7 @@ def classifier(
     validation: float = 0.2,
     encoder: Literal["aaren", "transformer", "gru", "mingru"] = "aaren",
     decay: Literal["none", "learned"] = "none",
-    positions: Literal["none", "sinusoidal"] = "none",
+    positions: Literal["none", "sinusoidal"] = "sinusoidal",
     early_weight: float = 0.0,
     d_model: int = 128,
     nhead: int = 8,
@@ -63,7 +63,7 @@ def classifier(
     decay
         How older rows fade: by a learned rate per head and row, or not at all (the paper).
     positions
-        Position encoding.
+        Position encoding, or none.
     early_weight
         Weight of the answers before the end of a series in the loss; 0 trains the last answer only.
     d_model

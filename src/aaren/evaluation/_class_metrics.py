@@ -75,36 +75,39 @@ def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[n
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """The temperature at which the log loss of cases that were not trained on is least.
+    """The temperature of at least 1 at which the log loss of cases that were not trained on is least.
 
-    The loss is convex in 1 / temperature, so bisection finds it. The right class counts as certain to 1 - 1/(n + 2)
-    only (Platt's rule), or the temperature of a faultless model would be 0.
+    The loss is convex in 1 / temperature, so bisection finds it. A temperature below 1 would make a model surer than
+    its training did; the cases that choose its weights make it look better than it is, and a faultless model would
+    become certain. So it is 1 there.
 
     Args:
         logits: of n cases, shape (n, classes).
         labels: shape (n,).
 
     Returns:
-        Between 1/100 and 100.
+        Between 1 and 100.
 
-    Source: Guo et al., arXiv 1706.04599, section 4.2; Platt, Probabilistic Outputs for Support Vector Machines, 1999.
+    Source: Guo et al., arXiv 1706.04599, section 4.2; the limit is this library's.
 
     Example:
         >>> logits = np.array([[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
         >>> fit_temperature(logits, np.array([0, 0, 1, 1])) > 1  # too sure: one of four is wrong
         True
     """
-    count, classes = logits.shape
-    doubt = 1 / (count + 2)
-    targets = np.full(logits.shape, doubt / (classes - 1))
-    targets[np.arange(count), labels] = 1 - doubt
-    low, high = -np.log(100), np.log(100)
+    right = np.eye(logits.shape[1])[labels]
+
+    def slope(inverse: float) -> float:
+        """The derivative of the loss to 1 / temperature."""
+        return float(((softmax(logits, 1 / inverse) - right) * logits).sum())
+
+    low, high = 0.01, 1.0
+    if slope(high) <= 0:
+        return 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        # the derivative of the loss to 1 / temperature
-        slope = float(((softmax(logits, float(np.exp(-middle))) - targets) * logits).sum())
-        low, high = (middle, high) if slope < 0 else (low, middle)
-    return float(np.exp(-(low + high) / 2))
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return 2 / (low + high)
 
 
 def class_metrics(

@@ -18,14 +18,14 @@ class ClassifierConfig(EncoderConfig):
     Args:
         channels: number of channels of a series.
         classes: number of classes.
-        positions: None or "sinusoidal".
+        positions: "sinusoidal" or None; without, one layer sees a series as a multiset of rows.
         early_weight: weight in the loss of the mean over all tokens before the last one; 0 trains the last one only
             (the paper), more trains the answers before the end of a series too.
     """
 
     channels: int
     classes: int
-    positions: Literal["sinusoidal"] | None = None
+    positions: Literal["sinusoidal"] | None = "sinusoidal"
     early_weight: float = 0.0
     d_model: int = 128
     nhead: int = 8
