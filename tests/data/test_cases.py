@@ -93,3 +93,5 @@ def test_a_stratified_split_is_decided_by_its_seed():
     for fraction in (0.0, 1.0, float("nan")):
         with pytest.raises(ValueError, match="fraction"):
             stratified_split(labels, fraction, 0)
+    with pytest.raises(ValueError, match="seed: expected 0 or a positive number, received -1"):
+        stratified_split(labels, 0.5, -1)

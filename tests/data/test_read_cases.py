@@ -73,6 +73,8 @@ def test_the_dialects_of_ts(write):
     assert read_cases(write("\ufeff" + TS + "1:a\n", "x.ts")).classes == ("a", "b")
     latin = "@classLabel true süd\n@data\r\n1:süd\r\n".encode("latin-1")
     assert read_cases(write(latin, "x.ts")).classes == ("süd",)
+    odd = "#a\x85b\n@classLabel true a\n@data\n1:a\n"  # \x85 ends a line to Python alone
+    assert len(read_cases(write(odd, "x.ts"))) == 1
     assert values(read_cases(write(gzip.compress((TS + "1,2:a\n").encode()), "x.TS.gz"))) == [[[1.0, 2.0]]]
 
 
@@ -100,6 +102,7 @@ def test_tsv(write):
     assert (cases.classes, cases.labels.tolist(), cases.lengths.tolist()) == (("9", "10"), [1, 0], [3, 2])
     assert np.isnan(cases.cases[0][1, 0])
     assert read_cases(write("-1\t1\n1\t2\n", "x.tsv")).classes == ("-1", "1")
+    assert read_cases(write("a\t1\t\nb\t2\t3\n", "x.tsv")).lengths.tolist() == [1, 2]
 
 
 def test_one_series_in_three_formats(write):
@@ -156,7 +159,7 @@ def test_unlabelled_cases(write):
         (TS + "1,1-2:a\n", "value 2: expected a number"),
         (TS + ":a\n", "line 6: expected a case of at least one value"),
         (TS + "1:c\n", "line 6: expected one of the classes 'a', 'b', received 'c'"),
-        (TS + "1:\n", "line 6: expected one of the classes 'a', 'b', received ''"),
+        (TS + "1:\n", "line 6: expected a class, received none"),
         (HEAD + "@equalLength true\n@seriesLength 3\n@data\n1,2,3:a\n1,2:b\n", "line 9.*expected 3 values"),
     ],
 )
@@ -204,6 +207,7 @@ def test_arff_at_fault(write, text, message):
         ("a\t1\tx\n", "line 1, column 'channel_1': value 2: expected a number"),
         ("a\t1\tinf\n", "expected a finite number"),
         ("a\tNaN\tNaN\n", "line 1: expected a case of at least one value"),
+        ("\t1\t2\n", "line 1: expected a class, received none"),
     ],
 )
 def test_tsv_at_fault(write, text, message):

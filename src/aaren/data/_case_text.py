@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -62,12 +63,15 @@ class CaseText:
         """Take a case of shape (length, channels) and the text of its class.
 
         Raises:
-            DataError: the case is empty.
+            DataError: the case is empty, or has no class.
         """
+        text = text.strip(BLANKS)
+        if not text:
+            raise self.error("expected a class, received none", line)
         if 0 in case.shape:
             raise self.error("expected a case of at least one value, received an empty one; remove it", line)
         self.cases.append(case)
-        self.texts.append(text.strip(BLANKS))
+        self.texts.append(text)
         self.lines.append(line)
 
     def labels(self, classes: tuple[str, ...]) -> NDArray[np.int64]:
@@ -85,11 +89,11 @@ class CaseText:
         return np.array(found, dtype=np.int64)
 
 
-def numbered(text: str) -> Iterator[tuple[int, str]]:
+def numbered(text: str, blanks: str = BLANKS) -> Iterator[tuple[int, str]]:
     """Lines that hold something, with their numbers from 1, without the blanks at both ends."""
-    for number, line in enumerate(text.splitlines(), start=1):
-        kept = line.strip(BLANKS)
-        if kept:
+    for number, line in enumerate(io.StringIO(text, newline=None), start=1):
+        kept = line.strip(blanks)
+        if kept.strip(BLANKS):
             yield number, kept
 
 

@@ -188,7 +188,7 @@ def stratified_split(
         least one on each side; the only case of a class is on the first.
 
     Raises:
-        ValueError: the fraction is out of range.
+        ValueError: the fraction or the seed is out of range.
         DataError: no class has two cases.
 
     Example:
@@ -198,6 +198,8 @@ def stratified_split(
     """
     if not 0 < fraction < 1:
         raise ValueError(f"fraction: expected a number between 0 and 1, received {fraction}")
+    if seed < 0:
+        raise ValueError(f"seed: expected 0 or a positive number, received {seed}")
     known = np.asarray(labels, dtype=np.int64)
     generator = np.random.default_rng(seed)
     chosen: list[int] = []

@@ -66,7 +66,7 @@ def read_tsv(text: str, found: CaseText) -> tuple[str, ...]:
         DataError: a line has another number of cells than the first one, or a value is not a number.
     """
     width: int | None = None
-    for line, row in numbered(text):
+    for line, row in numbered(text, "\r\n"):  # a tab at an end parts cells
         name, *cells = row.split("\t")
         width = len(cells) if width is None else width
         if len(cells) != width or not cells:
