@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 from aaren._version import __version__
 
 if TYPE_CHECKING:
-    from aaren.models import Forecaster, ForecasterConfig, load
+    from aaren.models import Classifier, ClassifierConfig, Forecaster, ForecasterConfig, load
     from aaren.ops import AttentionState, prefix_attention
-    from aaren.streaming import Stream
+    from aaren.streaming import ClassifierStream, Stream
 
 __all__ = [
     "AttentionState",
+    "Classifier",
+    "ClassifierConfig",
+    "ClassifierStream",
     "Forecaster",
     "ForecasterConfig",
     "Stream",
@@ -31,6 +34,9 @@ __all__ = [
 
 _HOMES = {
     "AttentionState": "aaren.ops",
+    "Classifier": "aaren.models",
+    "ClassifierConfig": "aaren.models",
+    "ClassifierStream": "aaren.streaming",
     "Forecaster": "aaren.models",
     "ForecasterConfig": "aaren.models",
     "Stream": "aaren.streaming",

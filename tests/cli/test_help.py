@@ -20,6 +20,7 @@ from aaren.ops import _registry, choose_backend, instruction_set
 
 Command = Callable[..., Any]
 VERBS = {
+    "train classifier": ["TRAIN", "--test", "--output", "--validation", "--encoder", "--early-weight", "--json"],
     "train forecaster": ["--target", "--horizon", "--output", "--split", "--encoder", "--resume", "--json"],
     "evaluate": ["MODEL", "DATA", "--part", "--split", "--json"],
     "predict": ["MODEL", "DATA", "--output", "--json"],

@@ -17,6 +17,7 @@ from aaren.cli._predict import predict
 from aaren.cli._reproduce import reproduce
 from aaren.cli._stream import stream
 from aaren.cli._train import forecaster
+from aaren.cli._train_classifier import classifier
 from aaren.errors import AarenError
 
 HELP = """Sequence models that train in parallel like a Transformer, then run one row at a time in constant memory.
@@ -28,6 +29,10 @@ A first result:
 Your own table; the model is written to the folder "model":
 
     aaren train forecaster data.csv --target load --horizon 24
+
+Labelled series (.ts, .arff, .tsv), each of one class:
+
+    aaren train classifier train.ts --test test.ts
 
 Errors beside simple forecasts; what comes after the last row:
 
@@ -54,10 +59,11 @@ app = App(
 )
 train = App(
     name="train",
-    help="Train a model on a table and write it to a folder.",
+    help="Train a model on a table or on labelled series and write it to a folder.",
     help_format="plaintext",
 )
 train.command(forecaster, help_format="markdown")
+train.command(classifier, help_format="markdown")
 data = App(
     name="data",
     help="The paper's data sets and others: what there is, where it is, whether it is whole.",

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from aaren.errors import DataError, ModelFileError
 
 if TYPE_CHECKING:
-    from aaren.data import SeriesSet
-    from aaren.models import Forecaster
+    from aaren.data import CaseSet, SeriesSet
+    from aaren.models import Classifier, Forecaster
 
 
 def names(given: Sequence[str] | None) -> list[str]:
@@ -108,6 +108,15 @@ def table_for(model: Forecaster, path: Path) -> SeriesSet:
         time=(schema.time[0] if len(schema.time) == 1 else schema.time) or None,
         series_id=schema.series_id,
     )
+
+
+def cases_for(model: Classifier, path: Path, *, unlabelled: bool = False) -> CaseSet:
+    """Read labelled series with the classes that a model was trained on."""
+    from aaren.data import read_cases
+
+    if model.preprocessing is None:
+        raise ValueError("expected a model with preprocessing, as `aaren train` writes it")
+    return read_cases(path, classes=model.preprocessing.classes, unlabelled=unlabelled)
 
 
 def print_json(data: Any) -> None:

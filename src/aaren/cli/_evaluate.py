@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from aaren.cli._common import error_table, named_errors, print_json, require_model, split_parts, table_for
+from aaren.cli._class_tables import accuracy_table
+from aaren.cli._common import cases_for, error_table, named_errors, print_json, require_model, split_parts, table_for
 
 if TYPE_CHECKING:
-    from aaren.models import Forecaster
+    from aaren.models import Classifier, Forecaster
 
 
 def evaluate(
@@ -30,7 +31,8 @@ def evaluate(
     model
         Model directory, as `aaren train` writes it.
     data
-        For a forecaster, a CSV or Parquet file with the columns that it was trained on.
+        For a forecaster, a CSV or Parquet file with the columns that it was trained on. For a classifier,
+        a .ts, .arff or .tsv file of labelled series.
     part
         Of a forecaster's table: which part.
     split
@@ -68,7 +70,25 @@ def _forecaster(
         error_table(title, named_errors(metrics, config.encoder))
 
 
-EVALUATORS: dict[str, Callable[..., None]] = {"forecaster": _forecaster}
+def _classifier(
+    loaded: Classifier, data: Path, *, part: Literal["test", "validation"], split: str | None, json: bool
+) -> None:
+    """Accuracy and calibration on a file of labelled series, beside its most frequent class."""
+    from aaren.evaluation import evaluate_cases
+
+    if split is not None or part != "test":
+        raise ValueError("--split and --part: expected only with a forecaster; a classifier takes the whole file")
+    cases = cases_for(loaded, data)
+    metrics = evaluate_cases(loaded, cases)
+    if json:
+        print_json(metrics)
+        return
+    largest = max(sum(row) for row in metrics["confusion"]) / metrics["cases"]
+    name = f"{loaded.config.encoder} ({metrics['cases']} cases)"
+    accuracy_table(f"Accuracy on {data.name}", {name: metrics, "its most frequent class": {"accuracy": largest}})
+
+
+EVALUATORS: dict[str, Callable[..., None]] = {"classifier": _classifier, "forecaster": _forecaster}
 """What `aaren evaluate` does for each kind of model: (model, data, *, part, split, json)."""
 
 

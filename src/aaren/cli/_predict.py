@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from aaren.cli._common import json_line, require_model, require_writable, table_for
+from aaren.cli._common import cases_for, json_line, require_model, require_writable, table_for
 
 if TYPE_CHECKING:
-    from aaren.models import Forecaster
+    from aaren.models import Classifier, Forecaster
 
 
 def predict(
@@ -25,16 +25,18 @@ def predict(
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """What a model says after the end of each series of a table.
+    """What a model says after the end of each series.
 
     A forecaster writes CSV: series (if there are several), time or step, and for every target its mean and quantiles.
+    A classifier writes CSV: the number of the case, its likeliest class, and the probability of every class.
 
     Parameters
     ----------
     model
         Model directory, as `aaren train` writes it.
     data
-        For a forecaster, a CSV or Parquet file with the columns that it was trained on.
+        For a forecaster, a CSV or Parquet file with the columns that it was trained on. For a classifier,
+        a .ts, .arff or .tsv file of series; "?" may stand for a class that is not known.
     output
         File to write instead of standard output.
     json
@@ -66,7 +68,27 @@ def _forecaster(loaded: Forecaster, data: Path, json: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-PREDICTORS: dict[str, Callable[..., str]] = {"forecaster": _forecaster}
+def _classifier(loaded: Classifier, data: Path, json: bool) -> str:
+    """The class of every case with the probabilities of all classes, as CSV or lines of JSON."""
+    from aaren.streaming import classify
+
+    found = classify(loaded, cases_for(loaded, data, unlabelled=True))
+    if json:
+        lines = []
+        for number, prediction in enumerate(found, start=1):
+            said = prediction.to_dict()
+            del said["row"]  # it has no stream
+            lines.append(json_line({"case": number, **said}))
+        return "\n".join(lines) + "\n"
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["case", "class", *found[0].probabilities])
+    for number, prediction in enumerate(found, start=1):
+        writer.writerow([number, prediction.best, *(f"{value:.7g}" for value in prediction.probabilities.values())])
+    return buffer.getvalue()
+
+
+PREDICTORS: dict[str, Callable[..., str]] = {"classifier": _classifier, "forecaster": _forecaster}
 """What `aaren predict` writes for each kind of model: (model, data, json) to text."""
 
 

@@ -5,7 +5,9 @@ read. It does not know tensors, models or training.
 """
 
 from aaren.data._calendar import calendar_features, calendar_names
+from aaren.data._cases import CaseSet, cases_from_arrays, stratified_split
 from aaren.data._read import read_series, sha256_of
+from aaren.data._read_cases import read_cases
 from aaren.data._registry import DataSet, data_sets, find, find_parts, named_set
 from aaren.data._rows import Row, RowReader, parse_row
 from aaren.data._scale import Scaler
@@ -14,6 +16,7 @@ from aaren.data._split import Splits, split_in_time, windows
 from aaren.data._times import parse_time
 
 __all__ = [
+    "CaseSet",
     "DataSet",
     "Row",
     "RowReader",
@@ -25,14 +28,17 @@ __all__ = [
     "Splits",
     "calendar_features",
     "calendar_names",
+    "cases_from_arrays",
     "data_sets",
     "find",
     "find_parts",
     "named_set",
     "parse_row",
     "parse_time",
+    "read_cases",
     "read_series",
     "sha256_of",
     "split_in_time",
+    "stratified_split",
     "windows",
 ]

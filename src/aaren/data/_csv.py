@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from aaren.data._bytes import decode
 from aaren.data._cells import number_of, shown
 from aaren.data._optional import optional
 from aaren.data._table import Table
@@ -114,7 +115,7 @@ def read_csv(data: bytes, source: str, name: str, sha256: str, *, headerless: bo
         DataError: no text, no rows, ragged rows, duplicate names or malformed quoting.
     """
     polars = optional("polars", "reading CSV files")
-    text = _decode(data, source)
+    text = decode(data, source)
 
     def records(strict: bool) -> Records:
         return Records(io.StringIO(text, newline=""), source, headerless=headerless, strict=strict)
@@ -153,16 +154,6 @@ def _fast(polars: Any, text: str, names: tuple[str, ...], *, has_header: bool) -
     commas = (frame.height + has_header) * (len(names) - 1)
     complete = frame.width == len(names) and frame.height > 0 and frame.get_columns()[-1].null_count() == 0
     return frame if complete and text.count(",") == commas else None
-
-
-def _decode(data: bytes, source: str) -> str:
-    """Decode UTF-8, else latin-1; without the byte-order mark."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError("expected text in UTF-8 or latin-1, received UTF-16; save it again as UTF-8", source=source)
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
 
 
 def _without_mark(lines: Iterable[str]) -> Iterator[str]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import os
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aaren.data._bytes import file_bytes
 from aaren.data._cells import BLANKS, CellError, is_missing, is_numeric, numbers_of
 from aaren.data._csv import read_csv
 from aaren.data._frame import frame_table, read_parquet
@@ -109,14 +108,7 @@ def _table(source: Any) -> Table:
             "expected a file that ends in .csv, .csv.gz, .txt, .txt.gz or .parquet; rename or convert it",
             source=label,
         )
-    try:
-        stored = path.read_bytes()
-        data = gzip.decompress(stored) if packed else stored
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise DataError("expected a gzip file, received a damaged one; fetch it again", source=label) from None
-    except OSError as error:
-        raise DataError(f"the file cannot be read ({error.strerror}); check its path", source=label) from None
-    digest = hashlib.sha256(stored).hexdigest()
+    data, digest = file_bytes(path, packed=packed)
     name = path.name[: len(path.name) - len(kind) - 3 * packed]
     if kind == ".parquet":
         return read_parquet(data, label, name, digest)

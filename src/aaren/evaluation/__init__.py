@@ -1,7 +1,18 @@
 """Metrics, protocols and baselines that cannot cheat."""
 
 from aaren.evaluation._baselines import baselines, season_length
+from aaren.evaluation._case_baselines import case_baselines
+from aaren.evaluation._class_metrics import (
+    accuracy,
+    calibration_error,
+    class_metrics,
+    confusion_matrix,
+    fit_temperature,
+    log_loss,
+    softmax,
+)
 from aaren.evaluation._evaluate import evaluate, evaluate_streamed, evaluate_windows, parallel_forecasts
+from aaren.evaluation._evaluate_cases import case_logits, evaluate_cases
 from aaren.evaluation._metrics import ForecastErrors
 from aaren.evaluation._panel import MARKS, Panel, require_matplotlib, standing_alone
 from aaren.evaluation._parity import Difference, Equivalence, equivalence, mean_ranks, paired_difference
@@ -13,6 +24,7 @@ from aaren.evaluation._prepared import (
     prepare,
     take_batch,
 )
+from aaren.evaluation._prepared_cases import CaseDataset, prepare_classes
 from aaren.evaluation._report import render_report
 from aaren.evaluation._results import (
     AttentionAges,
@@ -29,6 +41,7 @@ from aaren.evaluation._verdict import error_rows, verdict
 __all__ = [
     "MARKS",
     "AttentionAges",
+    "CaseDataset",
     "CostCurves",
     "DemoResults",
     "Difference",
@@ -42,21 +55,32 @@ __all__ = [
     "Source",
     "StreamCheck",
     "WindowDataset",
+    "accuracy",
     "baselines",
+    "calibration_error",
+    "case_baselines",
+    "case_logits",
     "check_compatible",
+    "class_metrics",
+    "confusion_matrix",
     "equivalence",
     "error_rows",
     "evaluate",
+    "evaluate_cases",
     "evaluate_streamed",
     "evaluate_windows",
+    "fit_temperature",
+    "log_loss",
     "mean_ranks",
     "model_inputs",
     "paired_difference",
     "parallel_forecasts",
     "prepare",
+    "prepare_classes",
     "render_report",
     "require_matplotlib",
     "season_length",
+    "softmax",
     "standing_alone",
     "take_batch",
     "verdict",

@@ -1,6 +1,9 @@
 """Models: inputs, an encoder, a head, and the directory that they are saved in."""
 
 from aaren.models._build_encoder import build_encoder
+from aaren.models._classifier import Classification, Classifier, ClassifierState
+from aaren.models._classifier_config import ClassifierConfig
+from aaren.models._classifier_preprocessing import ClassifierPreprocessing
 from aaren.models._config import ForecasterConfig
 from aaren.models._description import Description
 from aaren.models._directory import check_tensors
@@ -11,6 +14,11 @@ from aaren.models._model import Model
 from aaren.models._preprocessing import Preprocessing
 
 __all__ = [
+    "Classification",
+    "Classifier",
+    "ClassifierConfig",
+    "ClassifierPreprocessing",
+    "ClassifierState",
     "Description",
     "EncoderConfig",
     "Forecast",

@@ -1,10 +1,23 @@
 """Live streams: what a model says after every row, and state that can be saved and restored."""
 
 from aaren.streaming._base import ModelStream
+from aaren.streaming._classifier import ClassifierStream, ClassPrediction
+from aaren.streaming._classify import classify
 from aaren.streaming._open import open_stream
 from aaren.streaming._predict import forecast_after
 from aaren.streaming._prediction import Prediction, time_texts
 from aaren.streaming._snapshot import write_atomically
 from aaren.streaming._stream import Stream
 
-__all__ = ["ModelStream", "Prediction", "Stream", "forecast_after", "open_stream", "time_texts", "write_atomically"]
+__all__ = [
+    "ClassPrediction",
+    "ClassifierStream",
+    "ModelStream",
+    "Prediction",
+    "Stream",
+    "classify",
+    "forecast_after",
+    "open_stream",
+    "time_texts",
+    "write_atomically",
+]

@@ -15,9 +15,8 @@ from aaren.data import Row, Schema, parse_row
 from aaren.errors import DataError
 from aaren.models import Forecast, Forecaster, ForecasterState, Preprocessing
 from aaren.streaming._base import ModelStream, Policy
+from aaren.streaming._check import checked_row
 from aaren.streaming._prediction import Prediction, make_prediction
-
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Stream(ModelStream[Forecaster, Prediction]):
@@ -90,20 +89,8 @@ class Stream(ModelStream[Forecaster, Prediction]):
 
         A row is a mapping of cells by column name, or cells in the order time, targets, covariates.
         """
-        schema = self._preprocessing.schema
-        parsed = parse_row(schema, row, row=number, source="stream")
-        with np.errstate(over="ignore"):
-            beyond = np.abs(self._preprocessing.scaler.transform(parsed.values[None])[0]) > _LARGEST
-        parsed = Row(parsed.time, parsed.values, parsed.nonfinite | beyond)
-        if parsed.nonfinite.any() and self.on_bad_row != "impute":
-            index = int(parsed.nonfinite.argmax())
-            raise DataError(
-                f"expected a finite number{' that float32 can hold' if np.isfinite(parsed.values[index]) else ''}, "
-                f"received {parsed.values[index]}; give None if it is missing, or choose on_bad_row='skip' or 'impute'",
-                source="stream",
-                line=number,
-                column=schema.inputs[index],
-            )
+        schema, scaler = self._preprocessing.schema, self._preprocessing.scaler
+        parsed = checked_row(schema, scaler, row, number, impute=self.on_bad_row == "impute")
         series = self._series_of(row, number)  # before the time, which is in order only within a series
         return parsed, self._missing_before(parsed.time, number), series
 

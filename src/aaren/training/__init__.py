@@ -7,21 +7,31 @@ try:
 except ImportError as error:
     raise MissingDependencyError("lightning", "train", "training") from error
 
+from aaren.training._classifier import (
+    CLASSIFIER_OPTIONS,
+    ClassifierResult,
+    classification_data,
+    train_classifier,
+)
 from aaren.training._fit import Batch, TrainingData, fit
 from aaren.training._forecaster import TrainingResult, forecasting_data, train_forecaster
 from aaren.training._options import TrainingOptions
 from aaren.training._record import append_record, hardware, save_with_record, versions
 
 __all__ = [
+    "CLASSIFIER_OPTIONS",
     "Batch",
+    "ClassifierResult",
     "TrainingData",
     "TrainingOptions",
     "TrainingResult",
     "append_record",
+    "classification_data",
     "fit",
     "forecasting_data",
     "hardware",
     "save_with_record",
+    "train_classifier",
     "train_forecaster",
     "versions",
 ]

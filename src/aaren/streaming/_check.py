@@ -1,0 +1,41 @@
+"""One row of a live stream, judged by the policy for bad rows before a model sees it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from aaren.data import Row, Scaler, Schema, parse_row
+from aaren.errors import DataError
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def checked_row(schema: Schema, scaler: Scaler, row: Any, number: int, *, impute: bool) -> Row:
+    """The row, parsed; what float32 cannot hold in training deviations counts as not finite.
+
+    Args:
+        schema: the columns.
+        scaler: of the inputs.
+        row: a mapping of cells by column name, or cells in the order time, inputs.
+        number: of the row in its stream.
+        impute: whether a cell that is not finite is left to the caller, who takes it as missing.
+
+    Raises:
+        DataError: the row cannot be read, or a cell is not finite; with row number and column.
+    """
+    parsed = parse_row(schema, row, row=number, source="stream")
+    with np.errstate(over="ignore"):
+        beyond = np.abs(scaler.transform(parsed.values[None])[0]) > _LARGEST
+    parsed = Row(parsed.time, parsed.values, parsed.nonfinite | beyond)
+    if parsed.nonfinite.any() and not impute:
+        index = int(parsed.nonfinite.argmax())
+        raise DataError(
+            f"expected a finite number{' that float32 can hold' if np.isfinite(parsed.values[index]) else ''}, "
+            f"received {parsed.values[index]}; give None if it is missing, or choose on_bad_row='skip' or 'impute'",
+            source="stream",
+            line=number,
+            column=schema.inputs[index],
+        )
+    return parsed

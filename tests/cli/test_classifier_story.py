@@ -1,0 +1,179 @@
+"""The classifier on the command line: train, evaluate, predict, stream, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aaren as library
+from aaren.cli._app import run
+from aaren.data import find_parts, read_cases
+from aaren.evaluation import evaluate_cases
+
+Command = Callable[..., Any]
+TINY = "--d-model 8 --nhead 2 --num-layers 1 --dim-feedforward 8 --epochs 2 --accelerator cpu"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Real motions: training and test file, each cut to 20 cases of 12 rows."""
+    folder, found = tmp_path_factory.mktemp("motions"), {}
+    for part, path in find_parts("BasicMotions").items():
+        lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+        begin = lines.index("@data") + 1
+        rows = []
+        for line in lines[begin::2]:
+            *channels, name = line.split(":")
+            rows.append(":".join([*(",".join(channel.split(",")[:12]) for channel in channels), name]))
+        head = [line for line in lines[:begin] if "seriesLength" not in line]
+        found[part] = folder / f"{part}.ts"
+        found[part].write_text("\n".join([*head, *rows]) + "\n")
+    return found
+
+
+@pytest.fixture(scope="module")
+def model(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier that the command line trained."""
+    folder = tmp_path_factory.mktemp("classifier") / "model"
+    line = ["train", "classifier", str(files["train"]), "--test", str(files["test"]), "-o", str(folder), *TINY.split()]
+    assert run(line) == 0
+    return folder
+
+
+def test_train_shows_a_table(aaren: Command, files: dict[str, Path], tmp_path: Path) -> None:
+    """Training says what was read, shows accuracies beside simple classifiers, and names the next command."""
+    out = tmp_path / "model"
+    done = aaren("train", "classifier", files["train"], "--test", files["test"], "-o", out, *TINY.split())
+    assert done.code == 0
+    assert "20 cases of 6 channels, length 12" in done.err
+    for words in ("Accuracy on test.ts", "most frequent class", "nearest neighbour", f"aaren stream {out}"):
+        assert words in done.out.replace("\n", " ")
+    assert sorted(path.name for path in out.iterdir()) == [
+        "MODEL_CARD.md",
+        "checkpoints",
+        "config.json",
+        "model.safetensors",
+        "preprocessing.json",
+        "record.jsonl",
+    ]
+
+
+def test_train_without_a_test_file(aaren: Command, files: dict[str, Path], tmp_path: Path) -> None:
+    """Without a test file the validation part is shown; with --json the record is the one line of output."""
+    done = aaren("train", "classifier", files["train"], "-o", tmp_path / "a", *TINY.split())
+    assert "Accuracy on the validation part" in done.out
+    (record,) = aaren("train", "classifier", files["train"], "-o", tmp_path / "b", "--json", *TINY.split()).lines()
+    assert set(record["metrics"]) == {"validation"}
+    assert record["data"]["source"] == "train.ts"
+
+
+def test_evaluate(aaren: Command, model: Path, files: dict[str, Path]) -> None:
+    """Evaluate gives the library's metrics as JSON, and a table beside the most frequent class."""
+    (found,) = aaren("evaluate", model, files["test"], "--json").lines()
+    loaded = library.load(model)
+    cases = read_cases(files["test"], classes=loaded.preprocessing.classes)
+    assert found == json.loads(json.dumps(evaluate_cases(loaded, cases)))
+    shown = aaren("evaluate", model, files["test"]).out
+    assert "its most frequent class" in shown
+    assert f"{found['accuracy']:.4f}" in shown
+
+
+def test_predict_as_csv_and_json(aaren: Command, model: Path, files: dict[str, Path], tmp_path: Path) -> None:
+    """Predict writes a line for each case, the same in both formats and to a file; unknown classes may be '?'."""
+    done = aaren("predict", model, files["test"])
+    table = list(csv.DictReader(io.StringIO(done.out)))
+    lines = aaren("predict", model, files["test"], "--json").lines()
+    classes = library.load(model).preprocessing.classes
+    assert list(table[0]) == ["case", "class", *classes]
+    assert len(table) == len(lines) == 20
+    for row, line in zip(table, lines, strict=True):
+        assert (int(row["case"]), row["class"]) == (line["case"], line["class"])
+        assert {name: float(row[name]) for name in classes} == line["probabilities"]
+        assert line["length"] == 12
+    aaren("predict", model, files["test"], "-o", tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == done.out
+    text = files["test"].read_text()
+    unknown = tmp_path / "unknown.ts"
+    unknown.write_text(text.replace(":Standing", ":?").replace(":Walking", ":?"))
+    assert aaren("predict", model, unknown).out == done.out
+    assert "expected one of the classes" in aaren("evaluate", model, unknown).refusal()
+
+
+def test_stream_is_predict(aaren: Command, model: Path, files: dict[str, Path], tmp_path: Path) -> None:
+    """Rows of a case through a pipe end with what predict says of it; a state goes on after a restart."""
+    case = read_cases(files["test"]).cases[2]
+    header = ",".join(f"channel_{number}" for number in range(1, 7))
+    rows = [",".join(map(repr, row)) for row in case.tolist()]
+    done = aaren("stream", model, stdin="\n".join([header, *rows, ""]).encode())
+    assert (done.code, done.err) == (0, "")
+    said = done.lines()
+    assert [line["row"] for line in said] == list(range(1, 13))
+    expected = aaren("predict", model, files["test"], "--json").lines()[2]
+    assert said[-1]["class"] == expected["class"]
+    for name, value in expected["probabilities"].items():
+        assert said[-1]["probabilities"][name] == pytest.approx(value, abs=1e-5)
+    state = tmp_path / "state"
+    parts = [
+        aaren("stream", model, "--state", state, stdin="\n".join([header, *part, ""]).encode())
+        for part in (rows[:5], rows[5:])
+    ]
+    assert [line for part in parts for line in part.lines()] == said
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("train classifier nowhere.ts -o NEW", "nowhere.ts: the file cannot be read"),
+        ("train classifier TABLE -o NEW", "expected a file that ends in .ts"),
+        ("train classifier TRAIN --test nowhere.ts -o NEW", "nowhere.ts: the file cannot be read"),
+        ("train classifier TRAIN --test OTHER -o NEW", "other.ts, line 3: expected one of the classes"),
+        ("train classifier TRAIN --validation 0 -o NEW", "--validation: expected a share between 0 and 1"),
+        ("train classifier TRAIN --seed -1 -o NEW", "--seed: expected a number from 0"),
+        ("train classifier TRAIN -o TABLE", "expected a folder for the model"),
+        ("evaluate MODEL TABLE", "expected a file that ends in .ts"),
+        ("evaluate MODEL TRAIN --split 0.5,0.2,0.3", "--split and --part: expected only with a forecaster"),
+        ("evaluate MODEL OTHER", "expected one of the classes"),
+        ("predict MODEL nowhere.ts", "nowhere.ts: the file cannot be read"),
+        ("predict MODEL NARROW", "expected cases of 6 channels as in training, received 1"),
+        ("stream MODEL --series a", "--series: expected a model"),
+    ],
+)
+def test_inputs_at_fault(
+    line: str,
+    words: str,
+    aaren: Command,
+    model: Path,
+    files: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What cannot be used is named in one line, with exit code 1, and nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "other.ts").write_text("@classLabel true Flying\n@data\n1:2:3:4:5:6:Flying\n")
+    (tmp_path / "narrow.ts").write_text("@classLabel true Walking\n@data\n1,2:Walking\n")
+    places = {"TABLE": "table.csv", "OTHER": "other.ts", "NARROW": "narrow.ts", "TRAIN": str(files["train"])}
+    for name, place in {**places, "MODEL": str(model), "NEW": "new"}.items():
+        line = line.replace(name, place)
+    before = sorted(tmp_path.rglob("*"))
+    assert words in aaren(*line.split()).refusal()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_damaged_model(aaren: Command, model: Path, files: dict[str, Path], tmp_path: Path) -> None:
+    """A changed temperature is noticed by the fingerprint, before a number is used."""
+    copy = tmp_path / "model"
+    copy.mkdir()
+    for path in model.iterdir():
+        if path.is_file():
+            (copy / path.name).write_bytes(path.read_bytes())
+    changed = json.loads((copy / "preprocessing.json").read_text())
+    (copy / "preprocessing.json").write_text(json.dumps({**changed, "temperature": 9.0}))
+    assert "fingerprint" in aaren("predict", copy, files["test"]).refusal()
