@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 from aaren._version import __version__
 
 if TYPE_CHECKING:
-    from aaren.models import Forecaster, ForecasterConfig, load
+    from aaren.models import EventConfig, EventModel, Forecaster, ForecasterConfig, load
     from aaren.ops import AttentionState, prefix_attention
-    from aaren.streaming import Stream
+    from aaren.streaming import EventStream, Stream
 
 __all__ = [
     "AttentionState",
+    "EventConfig",
+    "EventModel",
+    "EventStream",
     "Forecaster",
     "ForecasterConfig",
     "Stream",
@@ -31,6 +34,9 @@ __all__ = [
 
 _HOMES = {
     "AttentionState": "aaren.ops",
+    "EventConfig": "aaren.models",
+    "EventModel": "aaren.models",
+    "EventStream": "aaren.streaming",
     "Forecaster": "aaren.models",
     "ForecasterConfig": "aaren.models",
     "Stream": "aaren.streaming",

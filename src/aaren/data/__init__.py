@@ -1,11 +1,15 @@
-"""Tables, streams and public data sets: reading, checking, splitting and scaling them.
+"""Tables, streams, events and public data sets: reading, checking, splitting and scaling them.
 
 This package knows numpy and the standard library; polars and narwhals are imported when a file or a frame is
 read. It does not know tensors, models or training.
 """
 
 from aaren.data._calendar import calendar_features, calendar_names
+from aaren.data._event_table import mark_text
+from aaren.data._events import EventColumns, EventSequence, EventSet, split_sequences
+from aaren.data._made_events import sine_events, uber_sequences
 from aaren.data._read import read_series, sha256_of
+from aaren.data._read_events import read_events
 from aaren.data._registry import DataSet, data_sets, find, find_parts, named_set
 from aaren.data._rows import Row, RowReader, parse_row
 from aaren.data._scale import Scaler
@@ -15,6 +19,9 @@ from aaren.data._times import parse_time
 
 __all__ = [
     "DataSet",
+    "EventColumns",
+    "EventSequence",
+    "EventSet",
     "Row",
     "RowReader",
     "Sampling",
@@ -28,11 +35,16 @@ __all__ = [
     "data_sets",
     "find",
     "find_parts",
+    "mark_text",
     "named_set",
     "parse_row",
     "parse_time",
+    "read_events",
     "read_series",
     "sha256_of",
+    "sine_events",
     "split_in_time",
+    "split_sequences",
+    "uber_sequences",
     "windows",
 ]

@@ -2,6 +2,8 @@
 
 from aaren.evaluation._baselines import baselines, season_length
 from aaren.evaluation._evaluate import evaluate, evaluate_streamed, evaluate_windows, parallel_forecasts
+from aaren.evaluation._event_baselines import event_baselines, mark_transitions
+from aaren.evaluation._events import EventDataset, EventErrors, evaluate_events, exponential_distance
 from aaren.evaluation._metrics import ForecastErrors
 from aaren.evaluation._plots import require_matplotlib
 from aaren.evaluation._prepared import (
@@ -29,6 +31,8 @@ __all__ = [
     "AttentionAges",
     "CostCurves",
     "DemoResults",
+    "EventDataset",
+    "EventErrors",
     "ForecastErrors",
     "ForecastWeek",
     "HeadAttention",
@@ -41,8 +45,12 @@ __all__ = [
     "check_compatible",
     "error_rows",
     "evaluate",
+    "evaluate_events",
     "evaluate_streamed",
     "evaluate_windows",
+    "event_baselines",
+    "exponential_distance",
+    "mark_transitions",
     "model_inputs",
     "parallel_forecasts",
     "prepare",

@@ -99,6 +99,7 @@ def fused_step(
     x: Float[Tensor, "batch 1 d"],
     states: Sequence[AttentionState],
     elapsed: Float[Tensor, "batch 1"] | None,
+    added: Float[Tensor, "batch 1 d"] | None = None,
 ) -> tuple[Float[Tensor, "batch 1 d"], list[AttentionState]] | None:
     """One token through layers that follow one another, or None where something asks for the long way.
 
@@ -111,6 +112,8 @@ def fused_step(
         return None
     if not _fits(x := x.contiguous()):
         return None
+    if added is not None and not (is_plain(added) and added.shape == x.shape and _fits(added := added.contiguous())):
+        return None
     if checks_finite() or torch.is_autocast_enabled("cpu") or choose_backend("auto", x.device).name != "native":
         return None
     plans = []
@@ -122,6 +125,7 @@ def fused_step(
     after = []
     for layer, plan, state in plans:
         attention: Any = layer._modules["self_attn"]
+        x = x if added is None else x + added
         x, new = native_layer_step(plan.arguments, x, attention.log_decay(x, elapsed), state)
         after.append(new)
     return x, after

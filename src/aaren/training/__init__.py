@@ -7,21 +7,27 @@ try:
 except ImportError as error:
     raise MissingDependencyError("lightning", "train", "training") from error
 
+from aaren.training._events import EVENT_OPTIONS, PAPER_OPTIONS, EventResult, event_loss, train_events
 from aaren.training._fit import Batch, TrainingData, fit
 from aaren.training._forecaster import TrainingResult, forecasting_data, train_forecaster
 from aaren.training._options import TrainingOptions
 from aaren.training._record import append_record, hardware, save_with_record, versions
 
 __all__ = [
+    "EVENT_OPTIONS",
+    "PAPER_OPTIONS",
     "Batch",
+    "EventResult",
     "TrainingData",
     "TrainingOptions",
     "TrainingResult",
     "append_record",
+    "event_loss",
     "fit",
     "forecasting_data",
     "hardware",
     "save_with_record",
+    "train_events",
     "train_forecaster",
     "versions",
 ]
