@@ -13,6 +13,7 @@ from aaren.cli._data import list_sets, path, verify
 from aaren.cli._demo import demo
 from aaren.cli._doctor import doctor
 from aaren.cli._evaluate import evaluate
+from aaren.cli._events import events
 from aaren.cli._predict import predict
 from aaren.cli._stream import stream
 from aaren.cli._train import forecaster
@@ -27,6 +28,10 @@ A first result:
 Your own table; the model is written to the folder "model":
 
     aaren train forecaster data.csv --target load --horizon 24
+
+Events, such as clicks or failures, with their times and marks:
+
+    aaren train events events.csv
 
 Errors beside simple forecasts; what comes after the last row:
 
@@ -57,6 +62,7 @@ train = App(
     help_format="plaintext",
 )
 train.command(forecaster, help_format="markdown")
+train.command(events, help_format="markdown")
 data = App(
     name="data",
     help="The paper's data sets and others: what there is, where it is, whether it is whole.",

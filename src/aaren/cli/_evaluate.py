@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from aaren.cli._common import error_table, named_errors, print_json, require_model, split_parts, table_for
+from aaren.cli._events import evaluate_events
 
 if TYPE_CHECKING:
     from aaren.models import Forecaster
@@ -30,12 +31,13 @@ def evaluate(
     model
         Model directory, as `aaren train` writes it.
     data
-        For a forecaster, a CSV or Parquet file with the columns that it was trained on.
+        For a forecaster, a CSV or Parquet file with the columns that it was trained on; for an event model, a file of
+        events.
     part
-        Of a forecaster's table: which part.
+        Of a forecaster's table, or of the file that an event model was trained on a part of: which part.
     split
-        Of a forecaster's table: training, validation and test, as fractions or numbers of rows; by default as in
-        training.
+        Training, validation and test, as fractions or numbers of rows (of sequences, for events); by default as in
+        training. A file that an event model was not trained on is not split.
     json
         Print one JSON line instead of a table.
     """
@@ -68,7 +70,7 @@ def _forecaster(
         error_table(title, named_errors(metrics, config.encoder))
 
 
-EVALUATORS: dict[str, Callable[..., None]] = {"forecaster": _forecaster}
+EVALUATORS: dict[str, Callable[..., None]] = {"forecaster": _forecaster, "events": evaluate_events}
 """What `aaren evaluate` does for each kind of model: (model, data, *, part, split, json)."""
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from aaren.cli._common import json_line, require_model, require_writable, table_for
+from aaren.cli._events import predict_events
 
 if TYPE_CHECKING:
     from aaren.models import Forecaster
@@ -28,13 +29,15 @@ def predict(
     """What a model says after the end of each series of a table.
 
     A forecaster writes CSV: series (if there are several), time or step, and for every target its mean and quantiles.
+    An event model writes, for each sequence, when the next event is expected and its most probable mark.
 
     Parameters
     ----------
     model
         Model directory, as `aaren train` writes it.
     data
-        For a forecaster, a CSV or Parquet file with the columns that it was trained on.
+        For a forecaster, a CSV or Parquet file with the columns that it was trained on; for an event model, a file of
+        events.
     output
         File to write instead of standard output.
     json
@@ -66,7 +69,7 @@ def _forecaster(loaded: Forecaster, data: Path, json: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-PREDICTORS: dict[str, Callable[..., str]] = {"forecaster": _forecaster}
+PREDICTORS: dict[str, Callable[..., str]] = {"forecaster": _forecaster, "events": predict_events}
 """What `aaren predict` writes for each kind of model: (model, data, json) to text."""
 
 

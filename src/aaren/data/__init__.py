@@ -6,7 +6,7 @@ read. It does not know tensors, models or training.
 
 from aaren.data._calendar import calendar_features, calendar_names
 from aaren.data._event_table import mark_text
-from aaren.data._events import EventColumns, EventSequence, EventSet, split_sequences
+from aaren.data._events import Duplicates, EventColumns, EventSequence, EventSet, split_sequences
 from aaren.data._made_events import sine_events, uber_sequences
 from aaren.data._read import read_series, sha256_of
 from aaren.data._read_events import read_events
@@ -19,6 +19,7 @@ from aaren.data._times import parse_time
 
 __all__ = [
     "DataSet",
+    "Duplicates",
     "EventColumns",
     "EventSequence",
     "EventSet",

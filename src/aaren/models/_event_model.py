@@ -285,7 +285,9 @@ class EventModel(Model[EventConfig, EventPreprocessing]):
             raise ValueError(f"expected n >= 1 or until, received n={n}, until={until}")
         if not bool(state.time.isfinite().all()):
             raise ValueError("state: expected one after at least one event, received a new one; give it an event first")
-        times, marks, time = [], [], state.time
+        times: list[Tensor] = []
+        marks: list[Tensor] = []
+        time = state.time
         while n is None or len(times) < n:
             interval, mark = self.distribution(state.hidden).sample(generator)
             time = time + interval

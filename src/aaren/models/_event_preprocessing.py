@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aaren.data import EventColumns, EventSet
+from aaren.data import Duplicates, EventColumns, EventSet
 from aaren.errors import DataError, ModelFileError
 from aaren.models._description import Description
 
@@ -40,7 +40,7 @@ class EventPreprocessing(Description):
     log_deviation: float
     floor: float
     longest: float
-    duplicates: str
+    duplicates: Duplicates
     dated: bool
     columns: EventColumns
 
@@ -142,11 +142,12 @@ class EventPreprocessing(Description):
             raise ModelFileError(f"preprocessing: expected the entries {sorted(names)}; missing or unknown: {wrong}")
         try:
             time, mark, sequence = data["columns"]
+            numbers = {name: float(data[name]) for name in _NUMBERS}
             return EventPreprocessing(
-                tuple(str(name) for name in data["marks"]),
-                tuple(int(count) for count in data["mark_counts"]),
-                *(float(data[name]) for name in _NUMBERS),
-                duplicates=str(data["duplicates"]),
+                marks=tuple(str(name) for name in data["marks"]),
+                mark_counts=tuple(int(count) for count in data["mark_counts"]),
+                **numbers,
+                duplicates=data["duplicates"],
                 dated=bool(data["dated"]),
                 columns=EventColumns(
                     str(time), None if mark is None else str(mark), None if sequence is None else str(sequence)

@@ -1,10 +1,24 @@
 """Live streams: what a model says after every row, and state that can be saved and restored."""
 
 from aaren.streaming._base import ModelStream
+from aaren.streaming._event_predict import events_after
+from aaren.streaming._event_prediction import EventPrediction
+from aaren.streaming._event_stream import EventStream
 from aaren.streaming._open import open_stream
 from aaren.streaming._predict import forecast_after
 from aaren.streaming._prediction import Prediction, time_texts
 from aaren.streaming._snapshot import write_atomically
 from aaren.streaming._stream import Stream
 
-__all__ = ["ModelStream", "Prediction", "Stream", "forecast_after", "open_stream", "time_texts", "write_atomically"]
+__all__ = [
+    "EventPrediction",
+    "EventStream",
+    "ModelStream",
+    "Prediction",
+    "Stream",
+    "events_after",
+    "forecast_after",
+    "open_stream",
+    "time_texts",
+    "write_atomically",
+]
