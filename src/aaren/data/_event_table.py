@@ -38,6 +38,8 @@ def events_of_table(
     """
     table = _table(source)
     found = _columns(table, columns)
+    if not table.rows:
+        raise table.error("expected at least two events, received none")
     times, dated = _times(table, found.time)
     marks, names = (None, ()) if found.mark is None else _marks(table, found.mark, names)
     sequences: list[EventSequence] = []
@@ -52,8 +54,6 @@ def events_of_table(
                 duplicates=duplicates,
             )
         )
-    if not sequences:
-        raise table.error("expected at least one sequence of events, received none")
     return EventSet(tuple(sequences), tuple(names), table.source, table.sha256, duplicates, dated, found)
 
 
@@ -90,7 +90,7 @@ def _times(table: Table, name: str) -> tuple[NDArray[np.float64], bool]:
     """Times as numbers, and whether they are dates, as the first cell decides."""
     column = table.columns[name]
     try:
-        if table.rows and _is_number(column[0]):
+        if _is_number(column[0]):
             times = numbers_of(column)
             missing = np.flatnonzero(np.isnan(times))
             if missing.size:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal, NamedTuple
@@ -176,31 +177,28 @@ def checked_sequence(
     Raises:
         DataError: with sequence and index.
     """
-
-    def refuse(message: str, index: int | None = None) -> DataError:
-        return event_error(message, source, name, index)
-
+    refuse = partial(event_error, source=source, sequence=name)
     if marks is not None and len(marks) != len(times):
         raise refuse(f"expected as many marks as times, received {len(marks)} and {len(times)}")
     odd = np.flatnonzero(~np.isfinite(times))
     if odd.size:
-        raise refuse(f"expected a finite time, received {times[odd[0]]}; remove the event", int(odd[0]))
+        raise refuse(f"expected a finite time, received {times[odd[0]]}; remove the event", index=int(odd[0]))
     early = np.flatnonzero(np.diff(times) < 0)
     if early.size:
         at = int(early[0]) + 1
-        raise refuse(f"expected a time of at least {times[at - 1]}, received {times[at]}; sort by time", at)
+        raise refuse(f"expected a time of at least {times[at - 1]}, received {times[at]}; sort by time", index=at)
     if marks is not None:
         unknown = np.flatnonzero((marks < 0) | (marks >= number_of_marks))
         if unknown.size:
             at = int(unknown[0])
-            raise refuse(_unknown_mark(int(marks[at]), number_of_marks, padding), at)
+            raise refuse(_unknown_mark(int(marks[at]), number_of_marks, padding), index=at)
     same = np.flatnonzero(np.diff(times) == 0) + 1
     if same.size and duplicates == "error":
         at = int(same[0])
         raise refuse(
             f"expected a time after {times[at]}, received the same time; read with duplicates='drop' to leave later "
             "ones out, or 'keep' to have them",
-            at,
+            index=at,
         )
     if same.size and duplicates == "drop":
         times, marks = np.delete(times, same), None if marks is None else np.delete(marks, same)

@@ -6,6 +6,7 @@ import hashlib
 import io
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -34,7 +35,7 @@ class Stored(NamedTuple):
     name: str
 
 
-def read_stored(source: str | os.PathLike[str], largest: int = LARGEST) -> Stored:
+def read_stored(source: str | os.PathLike[str]) -> Stored:
     """Read a file, and unpack it if it is a gzip file by its first bytes.
 
     Raises:
@@ -43,25 +44,25 @@ def read_stored(source: str | os.PathLike[str], largest: int = LARGEST) -> Store
     path, label = Path(source), str(source)
     try:
         with path.open("rb") as file:
-            stored = file.read(largest + 1)
+            stored = file.read(LARGEST + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"the file cannot be read ({reason}); check its path", source=label) from None
-    data = _unpacked(stored, label, largest) if stored[:2] == b"\x1f\x8b" else stored
-    if max(len(stored), len(data)) > largest:
-        raise DataError(f"expected at most {largest} bytes, packed or not, received more; split the file", source=label)
+    data = _unpacked(stored, label) if stored[:2] == b"\x1f\x8b" else stored
+    if max(len(stored), len(data)) > LARGEST:
+        raise DataError(f"expected at most {LARGEST} bytes, packed or not, received more; split the file", source=label)
     return Stored(data, hashlib.sha256(stored).hexdigest(), path.name.lower().removesuffix(".gz"))
 
 
-def _unpacked(stored: bytes, label: str, largest: int) -> bytes:
+def _unpacked(stored: bytes, label: str) -> bytes:
     """At most one byte more than the limit."""
     parts, total, rest = [], 0, stored
     try:
-        while rest and total <= largest:
+        while rest and total <= LARGEST:
             machine = zlib.decompressobj(wbits=31)
-            parts.append(machine.decompress(rest, largest + 1 - total))
+            parts.append(machine.decompress(rest, LARGEST + 1 - total))
             total += len(parts[-1])
-            if not machine.eof and total <= largest:
+            if not machine.eof and total <= LARGEST:
                 raise zlib.error("cut short")
             rest = machine.unused_data
     except zlib.error:
@@ -69,7 +70,7 @@ def _unpacked(stored: bytes, label: str, largest: int) -> bytes:
     return b"".join(parts)
 
 
-def read_zip(data: bytes, source: str, largest: int = LARGEST) -> dict[str, bytes]:
+def read_zip(data: bytes, source: str) -> dict[str, bytes]:
     """The members of a zip file by name, in memory.
 
     Raises:
@@ -77,8 +78,8 @@ def read_zip(data: bytes, source: str, largest: int = LARGEST) -> dict[str, byte
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(info.file_size for info in archive.infolist()) > largest:
-                raise DataError(f"expected at most {largest} bytes unpacked, received more", source=source)
+            if sum(info.file_size for info in archive.infolist()) > LARGEST:
+                raise DataError(f"expected at most {LARGEST} bytes unpacked, received more", source=source)
             return {info.filename: archive.read(info) for info in archive.infolist()}
     except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, NotImplementedError) as error:
         if isinstance(error, DataError):
@@ -99,7 +100,15 @@ def read_npz(data: bytes, source: str) -> dict[str, NDArray[Any]]:
         name = member.removesuffix(".npy")
         try:
             arrays[name] = _array(content)
-        except (ValueError, EOFError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
+        except (
+            ValueError,
+            EOFError,
+            SyntaxError,
+            TypeError,
+            RecursionError,
+            MemoryError,
+            tokenize.TokenError,
+        ) as error:
             raise DataError(
                 f"expected an array of numbers, received a damaged one ({error})", source=f"{source}: {name}"
             ) from None

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from aaren.models import EventDistribution, EventPreprocessing
 from aaren.streaming._prediction import time_texts
@@ -79,16 +78,13 @@ def make_event_prediction(
     names, unit = preprocessing.marks, preprocessing.unit
     top = distribution.mark_logits[0].softmax(-1).topk(min(_TOP, len(names)))
 
-    def at(interval: Tensor) -> float:
-        return time + unit * float(interval)
-
     return EventPrediction(
         row,
         time,
         None if mark is None else names[mark],
-        at(distribution.mean(preprocessing.longest)),
-        at(distribution.quantile(0.5)),
-        {level: at(distribution.quantile(level)) for level in quantiles},
+        time + unit * float(distribution.mean(preprocessing.longest)),
+        time + unit * float(distribution.quantile(0.5)),
+        {level: time + unit * float(distribution.quantile(level)) for level in quantiles},
         {names[index]: chance for index, chance in zip(top.indices.tolist(), top.values.tolist(), strict=True)},
         log_likelihood,
         preprocessing.dated,
