@@ -130,7 +130,7 @@ class EventModel(Model[EventConfig, EventPreprocessing]):
         self.positions = SinusoidalPositions(config.d_model)
         self.encoder = build_encoder(config)
         self.interval_head = nn.Linear(config.d_model, 3 * config.components)
-        self.mark_head = nn.Linear(config.d_model, config.marks)
+        self.mark_head = nn.Linear(config.d_model, config.marks) if config.marks else None
         with torch.no_grad():  # components that start apart
             self.interval_head.bias[config.components : 2 * config.components] = torch.linspace(
                 -1.5, 1.5, config.components
@@ -208,12 +208,14 @@ class EventModel(Model[EventConfig, EventPreprocessing]):
             weights.log_softmax(-1),
             mean + deviation * locations,
             deviation * scales.clamp(*_LOG_SCALES).exp(),
-            self.mark_head(encoded).double(),
+            encoded.new_zeros(*encoded.shape[:-1], 0).double()
+            if self.mark_head is None
+            else self.mark_head(encoded).double(),
         )
 
     def init_state(self, batch_size: int = 1) -> EventState:
         """The state of a sequence that has not begun."""
-        weight = self.mark_head.weight
+        weight = self.interval_head.weight
         return EventState(
             torch.full((batch_size,), -torch.inf, dtype=torch.float64, device=weight.device),
             torch.zeros(batch_size, self.config.d_model, device=weight.device, dtype=weight.dtype),
