@@ -194,8 +194,9 @@ def test_expected_next() -> None:
 
 
 @pytest.mark.usefixtures("without_shape_checks")
-def test_bad_calls() -> None:
+def test_bad_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shapes, marks, falling times and states without events are refused in words."""
+    monkeypatch.setattr("aaren.models._event_model._LARGEST_SAMPLE", 20)
     model, plain = event_model(), event_model(marks=0)
     times, marks = events()
     for call, words in (
@@ -209,7 +210,7 @@ def test_bad_calls() -> None:
         (lambda: model.sample(model.init_state(1), 3), "at least one event"),
         (lambda: model.sample(model(times, marks)[1]), "expected n >= 1 or until"),
         (lambda: model.sample(model(times, marks)[1], 2, until=3.0), "expected n >= 1 or until"),
-        (lambda: model.sample(model(times, marks)[1], until=1e9), "at most 10000 events"),
+        (lambda: model.sample(model(times, marks)[1], until=1e9), "at most 20 events"),
         (lambda: EventConfig(marks=-1), "marks: expected"),
         (lambda: EventConfig(marks=1, components=0), "components: expected"),
         (lambda: EventConfig(marks=1, d_model=7), "d_model: expected an even width"),
