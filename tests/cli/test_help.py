@@ -21,6 +21,7 @@ from aaren.ops import _registry, choose_backend, instruction_set
 Command = Callable[..., Any]
 VERBS = {
     "train forecaster": ["--target", "--horizon", "--output", "--split", "--encoder", "--resume", "--json"],
+    "train events": ["TRAIN", "--validation", "--test", "--output", "--split", "--times", "--duplicates", "--json"],
     "evaluate": ["MODEL", "DATA", "--part", "--split", "--json"],
     "predict": ["MODEL", "DATA", "--output", "--json"],
     "stream": ["MODEL", "--follow", "--state", "--save-every", "--on-bad-row", "--max-gap", "--series"],

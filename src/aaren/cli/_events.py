@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aaren.models import EventModel
 
 Flag = Parameter(negative=())
-METRICS = ("nll", "nll_time", "nll_mark", "rmse", "mae", "accuracy", "ks")
+METRICS = ("nll", "rmse", "mae", "accuracy", "ks")
 
 
 def events(

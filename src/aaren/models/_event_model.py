@@ -328,7 +328,7 @@ class EventModel(Model[EventConfig, EventPreprocessing]):
         given = torch.where(begun & mask, times.double() - before, 0.0)
         if bool((given < 0).any()):
             raise ValueError("times: expected times that never fall, received an event before the one before it")
-        return given, begun, reached[:, -1]
+        return given, begun, reached[:, -1].clone()  # a view would keep the whole chunk
 
     def _before(
         self, after: EventDistribution, first: EventDistribution, mask: Bool[Tensor, "batch tokens"]
