@@ -328,7 +328,8 @@ class EventModel(Model[EventConfig, EventPreprocessing]):
         given = torch.where(begun & mask, times.double() - before, 0.0)
         if bool((given < 0).any()):
             raise ValueError("times: expected times that never fall, received an event before the one before it")
-        return given, begun, reached[:, -1].clone()  # a view would keep the whole chunk
+        # not a view, which would keep the whole chunk
+        return given, begun, reached[:, -1].clone(memory_format=torch.contiguous_format)
 
     def _before(
         self, after: EventDistribution, first: EventDistribution, mask: Bool[Tensor, "batch tokens"]
