@@ -119,19 +119,26 @@ Layer layer(const nb::tuple& t) {
           static_cast<Activation>(nb::cast<int>(t[5]))};
 }
 
-// One token through layers that follow one another, each with the addresses of its state before and after.
-void layers_step(const nb::list& layers, int64_t batch, uintptr_t x, uintptr_t elapsed, const nb::list& starts,
-                 const nb::list& ends, uintptr_t y) {
+// One token through layers that follow one another, each with the addresses of its state before and after; `added`, if
+// not 0, is added to the input of every layer.
+void layers_step(const nb::list& layers, int64_t batch, uintptr_t x, uintptr_t elapsed, uintptr_t added,
+                 const nb::list& starts, const nb::list& ends, uintptr_t y) {
   std::vector<LayerStep> steps;
   for (size_t i = 0; i < layers.size(); ++i) {
     const nb::tuple t = nb::cast<nb::tuple>(layers[i]);
     // in place from the second layer on: a step reads its input, twice, before it writes its output
-    const auto* input = reinterpret_cast<const float*>(i ? y : x);
+    const auto* input = reinterpret_cast<const float*>(i || added ? y : x);
     const auto* time = nb::cast<bool>(t[4]) ? reinterpret_cast<const float*>(elapsed) : nullptr;
     steps.push_back({layer(t), batch, input, time, state(starts[i]), state(ends[i]), reinterpret_cast<float*>(y)});
   }
   const nb::gil_scoped_release release;
-  for (const LayerStep& step : steps) kernels->layer_step(step);
+  const auto* from = reinterpret_cast<const float*>(x);
+  const auto* more = reinterpret_cast<const float*>(added);
+  for (const LayerStep& step : steps) {
+    for (int64_t k = 0; more && k < batch * step.layer.width; ++k) step.y[k] = from[k] + more[k];
+    kernels->layer_step(step);
+    from = step.y;
+  }
 }
 
 }  // namespace
@@ -142,7 +149,7 @@ NB_MODULE(_native, m) {
         "outputs"_a, "gain"_a, "end"_a);
   m.def("step", step, "threads"_a, "shape"_a, "scores"_a, "values"_a, "log_decay"_a.none(), "start"_a, "outputs"_a,
         "end"_a);
-  m.def("layers_step", layers_step, "layers"_a, "batch"_a, "x"_a, "elapsed"_a, "starts"_a, "ends"_a, "y"_a);
+  m.def("layers_step", layers_step, "layers"_a, "batch"_a, "x"_a, "elapsed"_a, "added"_a, "starts"_a, "ends"_a, "y"_a);
   m.def("backward", backward, "threads"_a, "shape"_a, "grad_outputs"_a, "scores"_a, "values"_a, "outputs"_a, "gain"_a,
         "end_acc"_a, "end_r"_a, "start_mean"_a, "grad_scores"_a, "grad_values"_a, "grad_log_decay"_a.none(),
         "grad_start_mean"_a, "grad_start_lse"_a);

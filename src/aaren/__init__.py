@@ -15,15 +15,18 @@ from typing import TYPE_CHECKING, Any
 from aaren._version import __version__
 
 if TYPE_CHECKING:
-    from aaren.models import Classifier, ClassifierConfig, Forecaster, ForecasterConfig, load
+    from aaren.models import Classifier, ClassifierConfig, EventConfig, EventModel, Forecaster, ForecasterConfig, load
     from aaren.ops import AttentionState, prefix_attention
-    from aaren.streaming import ClassifierStream, Stream
+    from aaren.streaming import ClassifierStream, EventStream, Stream
 
 __all__ = [
     "AttentionState",
     "Classifier",
     "ClassifierConfig",
     "ClassifierStream",
+    "EventConfig",
+    "EventModel",
+    "EventStream",
     "Forecaster",
     "ForecasterConfig",
     "Stream",
@@ -37,6 +40,9 @@ _HOMES = {
     "Classifier": "aaren.models",
     "ClassifierConfig": "aaren.models",
     "ClassifierStream": "aaren.streaming",
+    "EventConfig": "aaren.models",
+    "EventModel": "aaren.models",
+    "EventStream": "aaren.streaming",
     "Forecaster": "aaren.models",
     "ForecasterConfig": "aaren.models",
     "Stream": "aaren.streaming",

@@ -22,6 +22,7 @@ Command = Callable[..., Any]
 VERBS = {
     "train classifier": ["TRAIN", "--test", "--output", "--validation", "--encoder", "--early-weight", "--json"],
     "train forecaster": ["--target", "--horizon", "--output", "--split", "--encoder", "--resume", "--json"],
+    "train events": ["TRAIN", "--validation", "--test", "--output", "--split", "--times", "--duplicates", "--json"],
     "evaluate": ["MODEL", "DATA", "--part", "--split", "--json"],
     "predict": ["MODEL", "DATA", "--output", "--json"],
     "stream": ["MODEL", "--follow", "--state", "--save-every", "--on-bad-row", "--max-gap", "--series"],

@@ -13,6 +13,7 @@ from aaren.cli._data import list_sets, path, verify
 from aaren.cli._demo import demo
 from aaren.cli._doctor import doctor
 from aaren.cli._evaluate import evaluate
+from aaren.cli._events import events
 from aaren.cli._predict import predict
 from aaren.cli._reproduce import reproduce
 from aaren.cli._stream import stream
@@ -33,6 +34,10 @@ Your own table; the model is written to the folder "model":
 Labelled series (.ts, .arff, .tsv), each of one class:
 
     aaren train classifier train.ts --test test.ts
+
+Events, such as clicks or failures, with their times and marks:
+
+    aaren train events events.csv
 
 Errors beside simple forecasts; what comes after the last row:
 
@@ -64,6 +69,7 @@ train = App(
 )
 train.command(forecaster, help_format="markdown")
 train.command(classifier, help_format="markdown")
+train.command(events, help_format="markdown")
 data = App(
     name="data",
     help="The paper's data sets and others: what there is, where it is, whether it is whole.",

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from aaren.cli._class_tables import accuracy_table
 from aaren.cli._common import cases_for, error_table, named_errors, print_json, require_model, split_parts, table_for
+from aaren.cli._events import evaluate_events
 
 if TYPE_CHECKING:
     from aaren.models import Classifier, Forecaster
@@ -31,13 +32,13 @@ def evaluate(
     model
         Model directory, as `aaren train` writes it.
     data
-        For a forecaster, a CSV or Parquet file with the columns that it was trained on. For a classifier,
-        a .ts, .arff or .tsv file of labelled series.
+        For a forecaster, a CSV or Parquet file with the columns that it was trained on; for a classifier, a .ts, .arff
+        or .tsv file of labelled series; for an event model, a file of events.
     part
-        Of a forecaster's table: which part.
+        Of a forecaster's table, or of the file that an event model was trained on a part of: which part.
     split
-        Of a forecaster's table: training, validation and test, as fractions or numbers of rows; by default as in
-        training.
+        Training, validation and test, as fractions or numbers of rows (of sequences, for events); by default as in
+        training. A file that an event model was not trained on is not split.
     json
         Print one JSON line instead of a table.
     """
@@ -88,7 +89,11 @@ def _classifier(
     accuracy_table(f"Accuracy on {data.name}", {name: metrics, "its most frequent class": {"accuracy": largest}})
 
 
-EVALUATORS: dict[str, Callable[..., None]] = {"classifier": _classifier, "forecaster": _forecaster}
+EVALUATORS: dict[str, Callable[..., None]] = {
+    "classifier": _classifier,
+    "events": evaluate_events,
+    "forecaster": _forecaster,
+}
 """What `aaren evaluate` does for each kind of model: (model, data, *, part, split, json)."""
 
 

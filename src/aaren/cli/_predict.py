@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from aaren.cli._common import cases_for, json_line, require_model, require_writable, table_for
+from aaren.cli._events import predict_events
 
 if TYPE_CHECKING:
     from aaren.models import Classifier, Forecaster
@@ -29,14 +30,15 @@ def predict(
 
     A forecaster writes CSV: series (if there are several), time or step, and for every target its mean and quantiles.
     A classifier writes CSV: the number of the case, its likeliest class, and the probability of every class.
+    An event model writes, for each sequence, when the next event is expected and its most probable mark.
 
     Parameters
     ----------
     model
         Model directory, as `aaren train` writes it.
     data
-        For a forecaster, a CSV or Parquet file with the columns that it was trained on. For a classifier,
-        a .ts, .arff or .tsv file of series; "?" may stand for a class that is not known.
+        For a forecaster, a CSV or Parquet file with the columns that it was trained on; for a classifier, a .ts, .arff
+        or .tsv file of series, where "?" may stand for a class that is not known; for an event model, a file of events.
     output
         File to write instead of standard output.
     json
@@ -88,7 +90,11 @@ def _classifier(loaded: Classifier, data: Path, json: bool) -> str:
     return buffer.getvalue()
 
 
-PREDICTORS: dict[str, Callable[..., str]] = {"classifier": _classifier, "forecaster": _forecaster}
+PREDICTORS: dict[str, Callable[..., str]] = {
+    "classifier": _classifier,
+    "events": predict_events,
+    "forecaster": _forecaster,
+}
 """What `aaren predict` writes for each kind of model: (model, data, json) to text."""
 
 

@@ -1,4 +1,4 @@
-"""Tables, streams and public data sets: reading, checking, splitting and scaling them.
+"""Tables, streams, events and public data sets: reading, checking, splitting and scaling them.
 
 This package knows numpy and the standard library; polars and narwhals are imported when a file or a frame is
 read. It does not know tensors, models or training.
@@ -6,8 +6,12 @@ read. It does not know tensors, models or training.
 
 from aaren.data._calendar import calendar_features, calendar_names
 from aaren.data._cases import CaseSet, cases_from_arrays, stratified_split
+from aaren.data._event_table import mark_text
+from aaren.data._events import Duplicates, EventColumns, EventSequence, EventSet, split_sequences
+from aaren.data._made_events import sine_events, uber_sequences
 from aaren.data._read import read_series, sha256_of
 from aaren.data._read_cases import read_cases
+from aaren.data._read_events import read_events
 from aaren.data._registry import DataSet, data_sets, find, find_parts, named_set
 from aaren.data._rows import Row, RowReader, parse_row
 from aaren.data._scale import Scaler
@@ -18,6 +22,10 @@ from aaren.data._times import parse_time
 __all__ = [
     "CaseSet",
     "DataSet",
+    "Duplicates",
+    "EventColumns",
+    "EventSequence",
+    "EventSet",
     "Row",
     "RowReader",
     "Sampling",
@@ -32,13 +40,18 @@ __all__ = [
     "data_sets",
     "find",
     "find_parts",
+    "mark_text",
     "named_set",
     "parse_row",
     "parse_time",
     "read_cases",
+    "read_events",
     "read_series",
     "sha256_of",
+    "sine_events",
     "split_in_time",
+    "split_sequences",
     "stratified_split",
+    "uber_sequences",
     "windows",
 ]

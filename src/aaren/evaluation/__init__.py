@@ -13,6 +13,8 @@ from aaren.evaluation._class_metrics import (
 )
 from aaren.evaluation._evaluate import evaluate, evaluate_streamed, evaluate_windows, parallel_forecasts
 from aaren.evaluation._evaluate_cases import case_logits, evaluate_cases
+from aaren.evaluation._event_baselines import event_baselines, mark_transitions
+from aaren.evaluation._events import EventDataset, EventErrors, evaluate_events, exponential_distance
 from aaren.evaluation._metrics import ForecastErrors
 from aaren.evaluation._panel import MARKS, Panel, require_matplotlib, standing_alone
 from aaren.evaluation._parity import Difference, Equivalence, equivalence, mean_ranks, paired_difference
@@ -46,6 +48,8 @@ __all__ = [
     "DemoResults",
     "Difference",
     "Equivalence",
+    "EventDataset",
+    "EventErrors",
     "ForecastErrors",
     "ForecastWeek",
     "HeadAttention",
@@ -67,10 +71,14 @@ __all__ = [
     "error_rows",
     "evaluate",
     "evaluate_cases",
+    "evaluate_events",
     "evaluate_streamed",
     "evaluate_windows",
+    "event_baselines",
+    "exponential_distance",
     "fit_temperature",
     "log_loss",
+    "mark_transitions",
     "mean_ranks",
     "model_inputs",
     "paired_difference",

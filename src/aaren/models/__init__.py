@@ -8,6 +8,10 @@ from aaren.models._config import ForecasterConfig
 from aaren.models._description import Description
 from aaren.models._directory import check_tensors
 from aaren.models._encoder_config import EncoderConfig
+from aaren.models._event_config import EventConfig
+from aaren.models._event_distribution import EventDistribution
+from aaren.models._event_model import EventLogLikelihood, EventModel, EventState, ExpectedEvent, SampledEvents
+from aaren.models._event_preprocessing import EventPreprocessing
 from aaren.models._forecaster import Forecast, Forecaster, ForecasterState, future_of
 from aaren.models._load import load
 from aaren.models._model import Model
@@ -21,12 +25,20 @@ __all__ = [
     "ClassifierState",
     "Description",
     "EncoderConfig",
+    "EventConfig",
+    "EventDistribution",
+    "EventLogLikelihood",
+    "EventModel",
+    "EventPreprocessing",
+    "EventState",
+    "ExpectedEvent",
     "Forecast",
     "Forecaster",
     "ForecasterConfig",
     "ForecasterState",
     "Model",
     "Preprocessing",
+    "SampledEvents",
     "build_encoder",
     "check_tensors",
     "future_of",

@@ -14,10 +14,11 @@ from torch.overrides import TorchFunctionMode
 from aaren.errors import ModelFileError
 from aaren.models._classifier import Classifier
 from aaren.models._directory import check_tensors, read_header, read_json, read_weights
+from aaren.models._event_model import EventModel
 from aaren.models._forecaster import Forecaster
 from aaren.models._model import Model
 
-MODELS: dict[str, type[Model[Any, Any]]] = {model.kind: model for model in (Classifier, Forecaster)}
+MODELS: dict[str, type[Model[Any, Any]]] = {model.kind: model for model in (Classifier, EventModel, Forecaster)}
 """The classes of models by the kind that their directories name."""
 
 

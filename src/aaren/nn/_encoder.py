@@ -258,8 +258,11 @@ class _Encoder(nn.Module, Generic[State]):
         *,
         resets: Bool[Tensor, "batch tokens"] | None = None,
         elapsed: Float[Tensor, "batch tokens"] | None = None,
+        added: Float[Tensor, "batch tokens d"] | None = None,
     ) -> tuple[Float[Tensor, "batch tokens d"], tuple[State, ...]]:
         """A prompt, a chunk or one token through all layers; arguments as in the layer, a state for each layer.
+
+        `added`, of the shape of x, is added to the input of every layer, such as an encoding of the time.
 
         Raises:
             ValueError: the state has not one entry for each layer.
@@ -271,6 +274,7 @@ class _Encoder(nn.Module, Generic[State]):
             )
         after: list[State] = []
         for index, layer in enumerate(self.layers):
+            x = x if added is None else x + added
             x, new = layer(x, None if state is None else state[index], mask, resets=resets, elapsed=elapsed)
             after.append(new)
         return (x if self.norm is None else self.norm(x)), tuple(after)
@@ -306,16 +310,17 @@ class AarenEncoder(_Encoder[AttentionState]):
         *,
         resets: Bool[Tensor, "batch tokens"] | None = None,
         elapsed: Float[Tensor, "batch tokens"] | None = None,
+        added: Float[Tensor, "batch tokens d"] | None = None,
     ) -> tuple[Float[Tensor, "batch tokens d"], tuple[AttentionState, ...]]:
         """As the encoder above; one token of a small batch without gradients takes the layers' native calls at once."""
         one = state is not None and len(state) == self.num_layers and x.dim() == 3 and x.shape[1] == 1
         if one and state is not None and mask is None and resets is None:
             require_tokens(x, self.layers[0].d_model, elapsed=elapsed)  # type: ignore[arg-type]
-            done = fused_step(self, AarenEncoderLayer, x, state, elapsed)
+            done = fused_step(self, AarenEncoderLayer, x, state, elapsed, added)
             if done is not None:
                 y, after = done
                 return (y if self.norm is None else self.norm(y)), after
-        return super().forward(x, state, mask, resets=resets, elapsed=elapsed)
+        return super().forward(x, state, mask, resets=resets, elapsed=elapsed, added=added)
 
     def step(
         self,

@@ -177,6 +177,7 @@ def fused_step(
     x: Float[Tensor, "batch *one d"],
     states: Sequence[AttentionState],
     elapsed: Float[Tensor, " batch *one"] | None,
+    added: Float[Tensor, "batch *one d"] | None = None,
 ) -> tuple[Float[Tensor, "batch *one d"], tuple[AttentionState, ...]] | None:
     """One token through a layer or a stack of them, or None where something asks for the long way.
 
@@ -190,11 +191,14 @@ def fused_step(
         x: shape (batch, width) or (batch, 1, width).
         states: one for each layer.
         elapsed: time since the token before.
+        added: added to the input of every layer, shape of x.
     """
     batch = x.shape[0]
     if torch.is_grad_enabled() or not 0 < batch <= LARGEST_BATCH or not is_plain(x):
         return None
     if not _fits(x := x.contiguous()):
+        return None
+    if added is not None and not (is_plain(added) and added.shape == x.shape and _fits(added := added.contiguous())):
         return None
     if checks_finite() or torch.is_autocast_enabled("cpu") or choose_backend("auto", x.device).name != "native":
         return None
@@ -219,4 +223,4 @@ def fused_step(
             return None
     else:
         elapsed = elapsed.to(torch.float32).contiguous()
-    return native_layers_step(plan.arguments, x, elapsed, states)
+    return native_layers_step(plan.arguments, x, elapsed, added, states)

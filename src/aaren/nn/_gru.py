@@ -33,9 +33,14 @@ class GRUEncoder(nn.Module):
         mask: Bool[Tensor, "batch tokens"] | None = None,
         *,
         elapsed: Float[Tensor, "batch tokens"] | None = None,
+        added: Float[Tensor, "batch tokens d"] | None = None,
     ) -> tuple[Float[Tensor, "batch tokens d"], Float[Tensor, "batch layers d"]]:
-        """Run over a prompt, a chunk or one token; arguments as in `AarenEncoder.forward`, `elapsed` is ignored."""
+        """Run over a prompt, a chunk or one token; arguments as in `AarenEncoder.forward`.
+
+        `elapsed` is ignored; `added` is added once, to x.
+        """
         require_tokens(x, self.d_model, mask=mask, elapsed=elapsed)
+        x = x if added is None else x + added
         batch, tokens, _ = x.shape
         hidden = x.new_zeros(batch, self.num_layers, self.d_model) if state is None else state
         expected = (batch, self.num_layers, self.d_model)

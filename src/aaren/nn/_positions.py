@@ -24,8 +24,10 @@ class SinusoidalPositions(nn.Module):
             raise ValueError(f"d_model: expected an even width for sinusoidal positions, received {d_model}")
         self.d_model = d_model
 
-    def forward(self, positions: Int[Tensor, "*batch tokens"]) -> Float[Tensor, "*batch tokens d"]:
-        """Encode positions from 0 on, shape (..., tokens), as (..., tokens, d_model) float32."""
+    def forward(
+        self, positions: Int[Tensor, "*batch tokens"] | Float[Tensor, "*batch tokens"]
+    ) -> Float[Tensor, "*batch tokens d"]:
+        """Encode positions or times from 0 on, shape (..., tokens), as (..., tokens, d_model) float32."""
         # float64 angles: a stream may be millions of tokens old. Not a buffer, which `module.float()` would round
         exponent = torch.arange(0, self.d_model, 2, dtype=torch.float64, device=positions.device) / self.d_model
         angles = positions[..., None] * torch.exp(-math.log(10000.0) * exponent)

@@ -241,6 +241,7 @@ def layers_step(
     layers: list[tuple[Any, ...]],
     x: Float[Tensor, "batch *one d"],
     elapsed: Float[Tensor, " batch *one"] | None,
+    added: Float[Tensor, "batch *one d"] | None,
     states: Sequence[AttentionState],
 ) -> tuple[Float[Tensor, "batch *one d"], tuple[AttentionState, ...]]:
     """One token through encoder layers that follow one another, without gradients, in float32.
@@ -252,6 +253,7 @@ def layers_step(
             contiguous.
         x: shape (batch, width) or (batch, 1, width), contiguous.
         elapsed: time since the token before, float32 and contiguous; needed where a layer's decay is by time.
+        added: added to the input of every layer, shape of x, float32 and contiguous; or None.
         states: one for each layer, batch shape (batch, heads).
     """
     assert _native is not None
@@ -262,6 +264,7 @@ def layers_step(
         x.shape[0],
         x.data_ptr(),
         0 if elapsed is None else elapsed.data_ptr(),
+        0 if added is None else added.data_ptr(),
         [_addresses(start) for start in starts],
         [_addresses(end) for end in ends],
         y.data_ptr(),

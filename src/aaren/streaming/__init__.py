@@ -3,6 +3,9 @@
 from aaren.streaming._base import ModelStream
 from aaren.streaming._classifier import ClassifierStream, ClassPrediction
 from aaren.streaming._classify import classify
+from aaren.streaming._event_predict import events_after
+from aaren.streaming._event_prediction import EventPrediction
+from aaren.streaming._event_stream import EventStream
 from aaren.streaming._open import open_stream
 from aaren.streaming._predict import forecast_after
 from aaren.streaming._prediction import Prediction, time_texts
@@ -12,10 +15,13 @@ from aaren.streaming._stream import Stream
 __all__ = [
     "ClassPrediction",
     "ClassifierStream",
+    "EventPrediction",
+    "EventStream",
     "ModelStream",
     "Prediction",
     "Stream",
     "classify",
+    "events_after",
     "forecast_after",
     "open_stream",
     "time_texts",

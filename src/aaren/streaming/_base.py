@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-import numpy as np
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -65,11 +64,11 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
         """Take back what `_own_header` gave; KeyError, TypeError, ValueError or OverflowError if it cannot be."""
 
     @property
-    def time(self) -> np.datetime64 | None:
-        """Time of the last row that was taken, if rows have one by which a restart can tell them."""
+    def time(self) -> Any:
+        """Time of the last row that was taken, if rows have one by which a restart can tell them; it has an order."""
         return None
 
-    def time_of(self, row: Mapping[str, Any]) -> np.datetime64 | None:
+    def time_of(self, row: Mapping[str, Any]) -> Any:
         """The time of a row, whatever its other cells hold; None where rows have none. The row is not taken."""
         return None
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from aaren.models import Classifier, Forecaster, Model
+from aaren.models import Classifier, EventModel, Forecaster, Model
 from aaren.streaming._base import ModelStream
 from aaren.streaming._classifier import ClassifierStream
+from aaren.streaming._event_stream import EventStream
 from aaren.streaming._stream import Stream
 
-STREAMS: dict[type[Model[Any, Any]], Any] = {Classifier: ClassifierStream, Forecaster: Stream}
+STREAMS: dict[type[Model[Any, Any]], Any] = {
+    Classifier: ClassifierStream,
+    EventModel: EventStream,
+    Forecaster: Stream,
+}
 """The class of stream for each class of model."""
 
 

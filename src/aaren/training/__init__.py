@@ -13,6 +13,7 @@ from aaren.training._classifier import (
     classification_data,
     train_classifier,
 )
+from aaren.training._events import EVENT_OPTIONS, PAPER_OPTIONS, EventResult, event_loss, train_events
 from aaren.training._fit import Batch, TrainingData, fit
 from aaren.training._forecaster import TrainingResult, forecasting_data, train_forecaster
 from aaren.training._options import TrainingOptions
@@ -20,18 +21,23 @@ from aaren.training._record import append_record, hardware, save_with_record, ve
 
 __all__ = [
     "CLASSIFIER_OPTIONS",
+    "EVENT_OPTIONS",
+    "PAPER_OPTIONS",
     "Batch",
     "ClassifierResult",
+    "EventResult",
     "TrainingData",
     "TrainingOptions",
     "TrainingResult",
     "append_record",
     "classification_data",
+    "event_loss",
     "fit",
     "forecasting_data",
     "hardware",
     "save_with_record",
     "train_classifier",
+    "train_events",
     "train_forecaster",
     "versions",
 ]

@@ -1,0 +1,272 @@
+"""`aaren train events`, and what `aaren evaluate` and `aaren predict` do for an event model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from aaren.cli._common import json_line, print_json, require_writable_folder, split_parts
+from aaren.errors import BackendError, DataError
+
+if TYPE_CHECKING:
+    from aaren.data import EventSet
+    from aaren.models import EventModel
+
+Flag = Parameter(negative=())
+METRICS = ("nll", "rmse", "mae", "accuracy", "ks")
+
+
+def events(
+    train: Path,
+    /,
+    *,
+    validation: Path | None = None,
+    test: Path | None = None,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("model"),
+    split: str = "0.6,0.2,0.2",
+    times: Path | None = None,
+    duplicates: Literal["error", "drop", "keep"] = "error",
+    time: str = "auto",
+    mark: str = "auto",
+    sequence: str = "auto",
+    encoder: Literal["aaren", "transformer", "gru", "mingru"] = "aaren",
+    decay: Literal["none", "learned", "time"] = "none",
+    intervals: bool = True,
+    components: int = 8,
+    d_model: int = 64,
+    nhead: int = 1,
+    num_layers: int = 2,
+    dim_feedforward: int = 64,
+    dropout: float = 0.1,
+    epochs: int = 20,
+    batch_size: int = 16,
+    learning_rate: float = 2e-3,
+    learning_rate_decay: float = 0.9,
+    patience: int = 4,
+    seed: int = 0,
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto",
+    resume: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> None:
+    """Train a model of events, their times and marks, and write it to a folder.
+
+    Files may be tables with a row for each event (columns time, mark, sequence), EasyTPP's JSON, the text folds of Du
+    et al., flat or padded .npz, or the pickles of NHP, THP and ifl-tpp, of which nothing is executed.
+
+    Parameters
+    ----------
+    train
+        File of the training part, or of all parts.
+    validation
+        File of the part that decides when to stop; without it, TRAIN is split.
+    test
+        File that is read once, at the end, for the errors that are printed.
+    output
+        Folder for the model: config.json, model.safetensors, preprocessing.json, MODEL_CARD.md, record.jsonl.
+    split
+        Without --validation: training, validation and test, as fractions or numbers of sequences, in their order.
+    times
+        Of a text fold, the file of times that belongs to TRAIN; by default the one whose name says "time" for "event".
+    duplicates
+        For two events of a sequence at the same time: stop with an error, drop the later one, or keep both.
+    time
+        Of a table, the column of times: numbers or dates.
+    mark
+        Of a table, the column of marks; "none" if there is none.
+    sequence
+        Of a table, the column that tells sequences apart; "none" if there is none.
+    encoder
+        The model's core: aaren, or a baseline to compare with.
+    decay
+        How older events fade: not at all (the paper), by a learned rate per head and event, or per elapsed time.
+    intervals
+        Whether tokens carry the interval before them; the paper's do not.
+    components
+        Log-normal distributions in the mixture for the next interval.
+    d_model
+        Width.
+    nhead
+        Heads; a divisor of the width.
+    num_layers
+        Layers.
+    dim_feedforward
+        Width of the feed-forward networks.
+    dropout
+        Dropout probability.
+    epochs
+        Passes over the training part, at most.
+    batch_size
+        Sequences in a step.
+    learning_rate
+        Of the first epoch; the paper has 1e-4.
+    learning_rate_decay
+        Factor after each epoch; the paper has 1.
+    patience
+        Epochs without improvement before stopping.
+    seed
+        Decides weights, order and dropout.
+    accelerator
+        "auto", "cpu" or "gpu".
+    resume
+        Go on from the last checkpoint in the folder, if there is one.
+    json
+        Print the whole record as one JSON line instead of a table.
+    """
+    import torch
+
+    from aaren.data import read_events, split_sequences
+    from aaren.training import TrainingOptions, train_events
+
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise BackendError("--accelerator: expected a GPU for 'gpu', found none that PyTorch can use; choose cpu")
+    if not -(2**31) <= seed < 2**31:
+        raise ValueError(f"--seed: expected a number between -2**31 and 2**31, received {seed}")
+    if validation is None and test is not None:
+        raise ValueError("--test: expected --validation beside it; name both files, or leave both to --split")
+    require_writable_folder(output)
+    options: dict[str, Any] = {
+        "duplicates": duplicates,
+        "time": time,
+        "mark": None if mark == "none" else mark,
+        "sequence": None if sequence == "none" else sequence,
+    }
+    whole = read_events(_file(train), times=times, **options)
+    print(whole.describe(), file=sys.stderr)
+    parts, test_set = None, None
+    if validation is None:
+        parts = split_parts(split)
+        train_set, validation_set, test_set = split_sequences(whole, parts)
+    else:
+        options["marks"] = whole.marks or None
+        train_set, validation_set = whole, read_events(_file(validation), **options)
+        if test is not None:
+            test_set = read_events(_file(test), **options)
+    result = train_events(
+        train_set,
+        output,
+        validation=validation_set,
+        test=test_set,
+        split=parts,
+        options=TrainingOptions(
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_decay=learning_rate_decay,
+            patience=patience,
+            seed=seed,
+            accelerator=accelerator,
+        ),
+        resume=resume,
+        encoder=encoder,
+        decay=None if decay == "none" or encoder != "aaren" else decay,
+        intervals=intervals,
+        components=components,
+        d_model=d_model,
+        nhead=nhead,
+        num_layers=num_layers,
+        dim_feedforward=dim_feedforward,
+        dropout=dropout,
+    )
+    if json:
+        print_json(result.record)
+        return
+    part = "validation" if test_set is None else "test"
+    _print_table(f"Per event, on the {part} part", result.metrics[part], result.metrics["baselines"], encoder)
+    print(f"Model written to {output}. Next: aaren stream {output} < events.csv")
+
+
+def evaluate_events(
+    loaded: EventModel, data: Path, *, part: Literal["test", "validation"], split: str | None, json: bool
+) -> None:
+    """Errors on a file, or on a part of it where the model was trained on another part of the same file."""
+    from aaren.data import split_sequences
+    from aaren.evaluation import evaluate_events as evaluate
+    from aaren.evaluation import event_baselines
+
+    found = _events_for(loaded, data)
+    parts = _split_in_training(loaded, found) if split is None else split_parts(split)
+    if parts is not None:
+        found = split_sequences(found, parts)[1 if part == "validation" else 2]
+    assert loaded.preprocessing is not None, "reading the file has needed it"
+    own, baselines = evaluate(loaded, found), event_baselines(loaded.preprocessing, found)
+    if json:
+        print_json({"model": own, "baselines": baselines})
+        return
+    of = "" if parts is None else f"the {part} part of "
+    _print_table(f"Per event, on {of}{data.name}", own, baselines, loaded.config.encoder)
+
+
+def predict_events(loaded: EventModel, data: Path, json: bool) -> str:
+    """What comes after the last event of every sequence, as CSV or lines of JSON."""
+    from aaren.streaming import events_after
+
+    predictions = events_after(loaded, _events_for(loaded, data))
+    if json:
+        lines = [{"sequence": name, **one.to_dict()} for name, one in predictions.items()]
+        return "\n".join(json_line(line) for line in lines) + "\n"
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    for name, one in predictions.items():
+        expected = one.to_dict()["next"]
+        marks = expected.pop("marks", {})
+        if buffer.tell() == 0:
+            writer.writerow(["sequence", "last", *expected, *(["mark", "probability"] if marks else [])])
+        best = next(iter(marks.items()), ())
+        writer.writerow([name, one.to_dict()["time"], *expected.values(), *best])
+    return buffer.getvalue()
+
+
+def _file(path: Path) -> Path:
+    """The path of a file that is there."""
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "no such file"
+        raise DataError(f"expected a file of events, received {what}", source=str(path))
+    return path
+
+
+def _events_for(loaded: EventModel, path: Path) -> EventSet:
+    """Read a file with the marks, the columns and the rule for equal times that a model was trained with."""
+    from aaren.data import read_events
+
+    known = loaded.preprocessing
+    if known is None:
+        raise ValueError("expected a model with preprocessing, as `aaren train` writes it")
+    given: dict[str, Any] = {}
+    if path.name.lower().removesuffix(".gz").endswith((".csv", ".parquet")):
+        columns = known.columns
+        mark = (columns.mark or "auto") if known.marks else None
+        given = {"time": columns.time, "mark": mark, "sequence": columns.sequence or "auto"}
+    return read_events(_file(path), marks=known.marks or None, duplicates=known.duplicates, **given)
+
+
+def _split_in_training(loaded: EventModel, found: EventSet) -> tuple[float | int, ...] | None:
+    """The parts that a model's record names for this very file; no checksum covers the record: it may hold anything."""
+    data = loaded.metadata.get("data")
+    if not isinstance(data, dict) or data.get("sha256") != found.sha256:
+        return None
+    split = data.get("split")
+    usable = isinstance(split, list) and len(split) == 3 and all(isinstance(part, int | float) for part in split)
+    return tuple(split) if usable else None  # type: ignore[arg-type]
+
+
+def _print_table(title: str, own: dict[str, float], baselines: dict[str, dict[str, float]], encoder: str) -> None:
+    """Errors of a model and of the simple ways beside it; a dash where there is none."""
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = {encoder: own, **baselines}
+    shown = [name for name in METRICS if any(name in row for row in rows.values())]
+    table = Table()
+    table.add_column("model")
+    for name in shown:
+        table.add_column(name, justify="right")
+    for name, row in rows.items():
+        table.add_row(name, *(f"{row[metric]:.4f}" if metric in row else "-" for metric in shown))
+    console = Console()
+    console.print(title, style="bold", highlight=False)
+    console.print(table)

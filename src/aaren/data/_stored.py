@@ -1,0 +1,130 @@
+"""Bytes of a user's file, never more than a limit: also those that a gzip or zip file would unpack to."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aaren.errors import DataError
+
+LARGEST = 1 << 30
+"""Bytes of a file, packed or unpacked; a gigabyte holds some fifty million events."""
+
+
+class Stored(NamedTuple):
+    """A file that was read.
+
+    Args:
+        data: its bytes, unpacked if it was a gzip file.
+        sha256: digest of the bytes as stored.
+        name: file name in lower case, without ".gz".
+    """
+
+    data: bytes
+    sha256: str
+    name: str
+
+
+def read_stored(source: str | os.PathLike[str]) -> Stored:
+    """Read a file, and unpack it if it is a gzip file by its first bytes.
+
+    Raises:
+        DataError: it cannot be read, is too large, or is a damaged gzip file.
+    """
+    path, label = Path(source), str(source)
+    try:
+        with path.open("rb") as file:
+            stored = file.read(LARGEST + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"the file cannot be read ({reason}); check its path", source=label) from None
+    data = _unpacked(stored, label) if stored[:2] == b"\x1f\x8b" else stored
+    if max(len(stored), len(data)) > LARGEST:
+        raise DataError(f"expected at most {LARGEST} bytes, packed or not, received more; split the file", source=label)
+    return Stored(data, hashlib.sha256(stored).hexdigest(), path.name.lower().removesuffix(".gz"))
+
+
+def _unpacked(stored: bytes, label: str) -> bytes:
+    """At most one byte more than the limit."""
+    parts, total, rest = [], 0, stored
+    try:
+        while rest and total <= LARGEST:
+            machine = zlib.decompressobj(wbits=31)
+            parts.append(machine.decompress(rest, LARGEST + 1 - total))
+            total += len(parts[-1])
+            if not machine.eof and total <= LARGEST:
+                raise zlib.error("cut short")
+            rest = machine.unused_data
+    except zlib.error:
+        raise DataError("expected a gzip file, received a damaged one; fetch it again", source=label) from None
+    return b"".join(parts)
+
+
+def read_zip(data: bytes, source: str) -> dict[str, bytes]:
+    """The members of a zip file by name, in memory.
+
+    Raises:
+        DataError: it is damaged, or would unpack to too many bytes.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(info.file_size for info in archive.infolist()) > LARGEST:
+                raise DataError(f"expected at most {LARGEST} bytes unpacked, received more", source=source)
+            return {info.filename: archive.read(info) for info in archive.infolist()}
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, NotImplementedError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"expected a zip file, received a damaged one ({error}); fetch it again", source=source
+        ) from None
+
+
+def read_npz(data: bytes, source: str) -> dict[str, NDArray[Any]]:
+    """The arrays of an `.npz` file; arrays of objects, which would need unpickling, are refused.
+
+    Raises:
+        DataError: the file or an array is damaged, or an array does not hold numbers or text.
+    """
+    arrays = {}
+    for member, content in read_zip(data, source).items():
+        name = member.removesuffix(".npy")
+        try:
+            arrays[name] = _array(content)
+        except (
+            ValueError,
+            EOFError,
+            SyntaxError,
+            TypeError,
+            RecursionError,
+            MemoryError,
+            tokenize.TokenError,
+        ) as error:
+            raise DataError(
+                f"expected an array of numbers, received a damaged one ({error})", source=f"{source}: {name}"
+            ) from None
+    return arrays
+
+
+def _array(content: bytes) -> NDArray[Any]:
+    """An array whose header is believed only if the bytes behind it are as many as it says."""
+    file = io.BytesIO(content)
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version}")
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = header(file)
+    if dtype.hasobject:
+        raise ValueError("objects in place of numbers would need unpickling; save it as flat arrays")
+    if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+        raise ValueError(f"shape {shape} in {len(content) - file.tell()} bytes")
+    return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")

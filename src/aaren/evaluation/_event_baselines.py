@@ -1,0 +1,116 @@
+"""What an event model must beat to be worth its cost: processes and rules that forget nearly all of the past."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aaren.data import EventSet
+from aaren.evaluation._events import EventErrors
+from aaren.models import EventPreprocessing
+
+Array = NDArray[np.float64]
+
+
+def mark_transitions(train: EventSet) -> NDArray[np.int64]:
+    """How often each mark follows each, shape (marks, marks), row by the earlier one."""
+    counts = np.zeros((len(train.marks), len(train.marks)), dtype=np.int64)
+    for one in train.sequences:
+        if one.marks is not None:
+            np.add.at(counts, (one.marks[:-1], one.marks[1:]), 1)
+    return counts
+
+
+def event_baselines(
+    preprocessing: EventPreprocessing, events: EventSet, transitions: NDArray[np.int64] | None = None
+) -> dict[str, dict[str, float]]:
+    """Errors of simple ways to predict the next event, as `EventErrors.summary` gives them.
+
+    Args:
+        preprocessing: what the training part tells.
+        events: the sequences to predict.
+        transitions: of the training part, from `mark_transitions`; without them there are no Markov marks.
+
+    Returns:
+        By name: "Poisson" (constant rate, fitted by maximum likelihood, independent marks), "renewal log-normal"
+        (independent log-normal intervals and marks); and where events have marks, "most frequent mark", "last mark" and
+        "Markov marks" (each mark by the one before it), which say nothing of times. Counts of marks have 1 added.
+
+    Raises:
+        DataError: the events are of another kind than the training part.
+    """
+    preprocessing.require_set(events)
+    result = {}
+    for name, (density, survival, mean, median) in _processes(preprocessing).items():
+        errors = EventErrors()
+        for one in events.sequences:
+            intervals = np.diff(one.times)
+            positive = np.where(intervals > 0, intervals, preprocessing.floor * preprocessing.unit)
+            errors.add_times(np.full(len(intervals), mean), intervals, np.full(len(intervals), median))
+            last = np.array([one.end - one.times[-1]])
+            errors.add_log_likelihood(time=float(density(positive).sum() + survival(last)[0]))
+            errors.add_compensators(-survival(intervals))
+            if one.marks is not None:
+                errors.add_log_likelihood(mark=float(_frequencies(preprocessing)[one.marks[1:]].sum()))
+                errors.add_marks(one.marks[1:] == np.argmax(preprocessing.mark_counts))
+        result[name] = errors.summary()
+    return result | (_marks(preprocessing, events, transitions) if events.marks else {})
+
+
+def _processes(
+    preprocessing: EventPreprocessing,
+) -> dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array], float, float]]:
+    """Log-density, log-survival, mean and median of the intervals of each process, in the user's time."""
+    rate = preprocessing.rate
+    location, scale = preprocessing.log_mean + math.log(preprocessing.unit), preprocessing.log_deviation
+
+    def log_normal(x: Array) -> Array:
+        return -((np.log(x) - location) ** 2) / (2 * scale**2) - np.log(x * scale * math.sqrt(2 * math.pi))
+
+    def log_normal_survival(x: Array) -> Array:
+        z = (np.log(np.where(x > 0, x, 1.0)) - location) / scale
+        tail = np.array([math.erfc(value / math.sqrt(2)) / 2 for value in z])
+        return np.where(x > 0, np.log(np.maximum(tail, 1e-300)), 0.0)
+
+    return {
+        "Poisson": (lambda x: math.log(rate) - rate * x, lambda x: -rate * x, 1 / rate, math.log(2) / rate),
+        "renewal log-normal": (
+            log_normal,
+            log_normal_survival,
+            math.exp(location + scale**2 / 2),
+            math.exp(location),
+        ),
+    }
+
+
+def _frequencies(preprocessing: EventPreprocessing) -> Array:
+    counts = np.array(preprocessing.mark_counts) + 1.0
+    return np.log(counts / counts.sum())
+
+
+def _marks(
+    preprocessing: EventPreprocessing, events: EventSet, transitions: NDArray[np.int64] | None
+) -> dict[str, dict[str, float]]:
+    frequent, last, markov = EventErrors(), EventErrors(), EventErrors()
+    smooth = None if transitions is None else (transitions + 1.0) / (transitions + 1.0).sum(1, keepdims=True)
+    for one in events.sequences:
+        assert one.marks is not None, "a set with names of marks has marks"
+        before, after = one.marks[:-1], one.marks[1:]
+        nothing = np.zeros(len(after))
+        for errors in (frequent, last, markov):
+            errors.add_times(nothing, nothing)
+        frequent.add_marks(after == np.argmax(preprocessing.mark_counts))
+        frequent.add_log_likelihood(mark=float(_frequencies(preprocessing)[after].sum()))
+        last.add_marks(after == before)
+        if smooth is not None:
+            markov.add_marks(after == smooth.argmax(1)[before])
+            markov.add_log_likelihood(mark=float(np.log(smooth[before, after]).sum()))
+    found = {"most frequent mark": frequent.summary(), "last mark": last.summary()}
+    if smooth is not None:
+        found["Markov marks"] = markov.summary()
+    for errors_of in found.values():
+        errors_of.pop("nll", None)  # a likelihood of marks alone is none of events
+    return found

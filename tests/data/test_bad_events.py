@@ -1,0 +1,236 @@
+"""What a file of events can do wrong, in every layout, and the error it gets."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import event_cases as cases
+import numpy as np
+import pytest
+
+from aaren.data import read_events
+from aaren.errors import AarenError, DataError
+
+EVENTS = {
+    "a negative interval": (
+        [[0.0, 2.0, 1.0]],
+        [[0, 0, 0]],
+        r"'0', event 2 .*at least 2.0, received 1.0; sort",
+    ),
+    "a later sequence": ([[0.0, 1.0], [3.0, 2.0]], [[0, 0], [0, 0]], "sequence '1', event 1"),
+    "NaN": ([[0.0, float("nan")]], [[0, 0]], "event 1 .*finite time, received nan"),
+    "infinity": ([[0.0, float("inf")]], [[0, 0]], "event 1 .*finite time, received inf"),
+    "an unknown mark": ([[0.0, 1.0]], [[0, 7]], "event 1 .*from 0 to 2, received 7"),
+    "the padding id": ([[0.0, 1.0]], [[0, 3]], "event 1 .*number 3, which is padding"),
+    "a negative mark": ([[0.0, 1.0]], [[-1, 0]], "event 0 .*from 0 to 2, received -1"),
+    "a broken mark": ([[0.0, 1.0]], [[0.5, 0]], "event 0 .*whole number as a mark, received 0.5"),
+    "an empty sequence": ([[0.0, 1.0], []], [[0, 0], []], "sequence '1': expected at least two events, received 0"),
+    "one event": ([[0.0]], [[0]], "at least two events, received 1"),
+    "too few marks": ([[0.0, 1.0]], [[0]], "as many marks as times, received 1 and 2"),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "layout"),
+    [
+        (case, layout)
+        for case in EVENTS
+        for layout in ("json", "pickle", "npz")
+        if (case, layout) != ("too few marks", "npz")  # arrays of another shape have words of their own, below
+    ],
+)
+def test_bad_events(case: str, layout: str, write: Callable[..., Path]) -> None:
+    """An event that cannot be is named with its sequence and its place, whatever the file."""
+    times, marks, words = EVENTS[case]
+    if layout == "json":
+        path = write(cases.easytpp(times, marks), "e.json")
+    elif layout == "pickle":
+        path = write(pickle.dumps(cases.ifl_tpp(times, marks)), "e.pkl")
+    else:
+        offsets = np.cumsum([0, *map(len, times)])
+        path = write(cases.npz(times=np.concatenate(times), marks=np.concatenate(marks), offsets=offsets), "e.npz")
+        others = {
+            "the padding id": "event 1 .*from 0 to 2, received 3",
+            "a negative mark": "number -1, which is padding",
+            "a broken mark": "whole numbers in 'marks', received 0.5",
+        }
+        words = others.get(case, words)
+    with pytest.raises(DataError, match=words) as refusal:
+        read_events(path, marks=3)
+    assert str(refusal.value).startswith(str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "expected JSON"),
+        (b"{}", "array of objects"),
+        (b"[1]", "array of objects"),
+        (b"[" * 100_000, "expected JSON"),
+        (b"[]", "expected sequences of one kind, received none"),
+        (b"[{}]", "sequence '0': expected the entry 'time_since_start'"),
+        (cases.easytpp(dim="many"), "one positive number 'dim_process'"),
+        (cases.easytpp([[0.0, "x"]], [[0, 0]]), "event 1 .*number in times, received str"),
+        (cases.easytpp([{"a": 1}], [[0, 0]]), "expected a list of times, received dict"),
+        (json.dumps([{"time_since_start": [0, 10**400]}]).encode(), "fit float64"),
+        (
+            json.dumps([{"time_since_start": [0, 1]}, {"time_since_start": [0, 1], "type_event": [0, 0]}]).encode(),
+            "some",
+        ),
+    ],
+)
+def test_bad_json(content: bytes, words: str, write: Callable[..., Path]) -> None:
+    """JSON of another form is refused with what was expected."""
+    with pytest.raises(DataError, match=words):
+        read_events(write(content, "e.json"))
+
+
+def test_bad_arrays(write: Callable[..., Path]) -> None:
+    """Arrays that are missing, of another shape or type, or that would need unpickling are refused."""
+    flat, padded = cases.flat(), cases.padded()
+    for arrays, words in (
+        ({"marks": [1]}, "an array 'times'"),
+        ({**flat, "offsets": [0, 5, 4, 7]}, "'offsets' that rise from 0 to 7"),
+        ({**flat, "offsets": [0, 6]}, "'offsets' that rise"),
+        ({**flat, "offsets": [0.0, 7.0]}, "'offsets' that rise"),
+        ({"times": flat["times"]}, "flat times with 'offsets'"),
+        ({**flat, "marks": [0]}, "shape of times"),
+        ({**flat, "marks": ["a"] * 7}, "numbers in 'marks'"),
+        ({**flat, "times": ["a"] * 7}, "numbers in 'times'"),
+        ({**padded, "masks": np.full((2, 5), 2)}, "'masks' of 0 and 1"),
+        ({**padded, "masks": np.ones((2, 4))}, "'masks' of 0 and 1"),
+        ({**padded, "masks": np.ones((2, 5))}, "event 4 .*at least 7.0, received 0.0"),
+        ({**padded, "marks": 0 * padded["marks"]}, "number -1, which is padding"),
+        ({**flat, "t_max": 5.0}, "observation that holds all events"),
+        ({"minute": [1], "base": [0]}, "read them with uber_sequences"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read_events(write(cases.npz(**arrays), "e.npz"))
+    objects = io.BytesIO()
+    np.savez(objects, times=np.array([[0.0], [1.0, 2.0]], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match="would need unpickling"):
+        read_events(write(objects.getvalue(), "e.npz"))
+
+
+def _npy(header: str) -> bytes:
+    """An `.npz` file with an array of this header and one byte."""
+    text = header.encode().ljust(118) + b"\n"
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("times.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + b"\0")
+    return file.getvalue()
+
+
+def test_hostile_arrays(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A header that claims more than its bytes, a zip bomb, and every truncation are refused."""
+    for shape in ("(1000000000000,)", "(-1,)", "(2,)", "'x'", "(" * 90):
+        with pytest.raises(DataError, match=r"array of numbers|zip file"):
+            read_events(write(_npy(f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}"), "e.npz"))
+    whole = cases.npz(**cases.flat())
+    for length in range(4, len(whole), 31):
+        with pytest.raises(DataError):
+            read_events(write(whole[:length], "e.npz"))
+    monkeypatch.setattr("aaren.data._stored.LARGEST", 10_000)
+    bomb = cases.npz(times=np.zeros(100_000))
+    assert len(bomb) < 2000
+    with pytest.raises(DataError, match="at most 10000 bytes unpacked"):
+        read_events(write(bomb, "e.npz"))
+
+
+def test_gzip_files(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damaged gzip files, bombs and files beyond the limit are refused; several members are read as one file."""
+    packed = gzip.compress(cases.easytpp())
+    for damaged in (packed[:-9], packed[:20], packed + b"tail", b"\x1f\x8bnonsense"):
+        with pytest.raises(DataError, match="damaged"):
+            read_events(write(damaged, "e.json.gz"))
+    halves = gzip.compress(cases.easytpp()[:50]) + gzip.compress(cases.easytpp()[50:])
+    assert len(read_events(write(halves, "e.json.gz")).sequences) == 2
+    monkeypatch.setattr("aaren.data._stored.LARGEST", 10_000)
+    for content in (gzip.compress(b"[" + b" " * 10**5), b" " * 10_001):
+        with pytest.raises(DataError, match="at most 10000 bytes"):
+            read_events(write(content, "e.json.gz"))
+
+
+class _Attack:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch pwned",)
+
+
+def test_hostile_pickles(write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pickles that call, hold tensors or records, or name one list many times over are refused; nothing is run."""
+    monkeypatch.chdir(tmp_path)
+    big = list(map(float, range(1000)))
+    tensor = b"\x80\x02}X\x09\x00\x00\x00sequencesctorch._utils\n_rebuild_tensor_v2\n."
+    for content, words in (
+        (pickle.dumps(_Attack()), "calls for 'posix.system'"),
+        (pickle.dumps({"sequences": [_Attack()]}), "calls for 'posix.system'"),
+        (cases.torch_zip({"sequences": _Attack()}), "calls for 'posix.system'"),
+        (tensor, "calls for 'torch._utils._rebuild_tensor_v2'"),
+        (pickle.dumps(cases.ifl_tpp([big] * 300, [[0] * 1000] * 300)), "fewer events than the file has bytes"),
+        (pickle.dumps([1, 2]), "expected a dictionary"),
+        (pickle.dumps({"train": []}), "a part with sequences"),
+        (pickle.dumps({"train": [[1]]}), "sequence '0', event 0 .*an event with"),
+        (pickle.dumps({"train": [[], 7]}), "expected a list of events, received int"),
+        (pickle.dumps({"sequences": 1, "num_marks": 1}), "a list of sequences"),
+        (pickle.dumps({"sequences": [3]}), "the entry 'arrival_times'"),
+        (pickle.dumps(cases.ifl_tpp([["a", "b"]], [[0, 0]])), "number in times, received str"),
+        (pickle.dumps(cases.ifl_tpp([np.array([["a"]])], [[0]])), "one of 'U1'"),
+        (pickle.dumps(cases.ifl_tpp())[:-5], "damaged"),
+        (cases.torch_legacy(cases.ifl_tpp())[:-6], "damaged|a part of one"),
+        (cases.torch_zip({})[:60], "zip file"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read_events(write(content, "e.pkl"))
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_bad_tables(write: Callable[..., Path]) -> None:
+    """Tables name the column and the line."""
+    for text, words in (
+        ("a,b\n1,2\n", "one column called time, date"),
+        ("time,date\n1,2\n", "received several"),
+        ("time\n", "at least two events, received none"),
+        ("time\n1\nx\n", "line 3, column 'time': expected a number, received 'x'"),
+        ("time\n1\n\nNA\n", "line 4, column 'time': expected a time, received a missing cell"),
+        ("time\n1\ninf\n", "line 3, column 'time': expected a finite number"),
+        ("time\n2020-01-01\n7\n", "line 3, column 'time'"),
+        ("time,mark\n1,a\n2,\n", "line 3, column 'mark': expected a mark, received a missing cell"),
+        ("time,sequence\n1,a\n2,\n", "line 3, column 'sequence'.*missing"),
+        ("time,sequence\n2,a\n1,a\n", "sequence 'a', event 1"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read_events(write(text))
+    with pytest.raises(DataError, match="line 3, column 'mark': expected one of the marks 'a', received 'b'"):
+        read_events(write("time,mark\n1,a\n2,b\n"), marks=["a"])
+    with pytest.raises(DataError, match="did you mean 'time'"):
+        read_events(write("time\n1\n2\n"), time="tme")
+
+
+def test_bad_text(tmp_path: Path) -> None:
+    """Text folds name the line; 0 is padding there."""
+    path = cases.text(tmp_path)
+    for content, words in (
+        (b"1 3 2 3\n", "as many lines of times as of marks, 1, received 2"),
+        (b"1 3 2 3\n3 x 1\n", "line 2: expected numbers"),
+        (b"1 3 2 3\n3 1\n", "sequence '1': expected as many marks as times"),
+        (b"0 3 2 3\n3 1 1\n", "event 0 .*number -1, which is padding"),
+        (b"\xff\n\n", "other bytes"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=words):
+            read_events(path)
+
+
+def test_files_of_no_kind(write: Callable[..., Path], tmp_path: Path) -> None:
+    """A missing file, a folder, a path that cannot be, and an unknown ending are refused."""
+    for path in (tmp_path / "nowhere.json", tmp_path, tmp_path / "nul\0.npz", write(b"abc", "e.dat")):
+        with pytest.raises(AarenError):
+            read_events(path)
