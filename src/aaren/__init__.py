@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from aaren._version import __version__
 
 if TYPE_CHECKING:
-    from aaren.models import Forecaster, ForecasterConfig, load
+    from aaren.models import Forecaster, ForecasterConfig, Policy, PolicyConfig, load
     from aaren.ops import AttentionState, prefix_attention
     from aaren.streaming import Stream
 
@@ -23,6 +23,8 @@ __all__ = [
     "AttentionState",
     "Forecaster",
     "ForecasterConfig",
+    "Policy",
+    "PolicyConfig",
     "Stream",
     "__version__",
     "load",
@@ -33,6 +35,8 @@ _HOMES = {
     "AttentionState": "aaren.ops",
     "Forecaster": "aaren.models",
     "ForecasterConfig": "aaren.models",
+    "Policy": "aaren.models",
+    "PolicyConfig": "aaren.models",
     "Stream": "aaren.streaming",
     "load": "aaren.models",
     "prefix_attention": "aaren.ops",

@@ -5,16 +5,31 @@ read. It does not know tensors, models or training.
 """
 
 from aaren.data._calendar import calendar_features, calendar_names
+from aaren.data._environments import make_environment
+from aaren.data._episodes import (
+    Episode,
+    EpisodeSet,
+    observation_names,
+    observation_scaler,
+    returns_to_go,
+)
 from aaren.data._read import read_series, sha256_of
+from aaren.data._read_episodes import read_episodes
+from aaren.data._regenerate import regenerate
 from aaren.data._registry import DataSet, data_sets, find, find_parts, named_set
 from aaren.data._rows import Row, RowReader, parse_row
 from aaren.data._scale import Scaler
+from aaren.data._scores import REFERENCE_RETURNS, TARGET_RETURNS, environment_name, normalized_score
 from aaren.data._series import Sampling, Schema, Series, SeriesSet
 from aaren.data._split import Splits, split_in_time, windows
 from aaren.data._times import parse_time
 
 __all__ = [
+    "REFERENCE_RETURNS",
+    "TARGET_RETURNS",
     "DataSet",
+    "Episode",
+    "EpisodeSet",
     "Row",
     "RowReader",
     "Sampling",
@@ -26,12 +41,20 @@ __all__ = [
     "calendar_features",
     "calendar_names",
     "data_sets",
+    "environment_name",
     "find",
     "find_parts",
+    "make_environment",
     "named_set",
+    "normalized_score",
+    "observation_names",
+    "observation_scaler",
     "parse_row",
     "parse_time",
+    "read_episodes",
     "read_series",
+    "regenerate",
+    "returns_to_go",
     "sha256_of",
     "split_in_time",
     "windows",

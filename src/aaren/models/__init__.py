@@ -8,6 +8,10 @@ from aaren.models._encoder_config import EncoderConfig
 from aaren.models._forecaster import Forecast, Forecaster, ForecasterState, future_of
 from aaren.models._load import load
 from aaren.models._model import Model
+from aaren.models._policy import Policy
+from aaren.models._policy_config import PolicyConfig
+from aaren.models._policy_memory import PolicyMemory, PolicyState, PolicyWindow
+from aaren.models._policy_preprocessing import PolicyPreprocessing
 from aaren.models._preprocessing import Preprocessing
 
 __all__ = [
@@ -18,6 +22,12 @@ __all__ = [
     "ForecasterConfig",
     "ForecasterState",
     "Model",
+    "Policy",
+    "PolicyConfig",
+    "PolicyMemory",
+    "PolicyPreprocessing",
+    "PolicyState",
+    "PolicyWindow",
     "Preprocessing",
     "build_encoder",
     "check_tensors",

@@ -15,8 +15,9 @@ from aaren.errors import ModelFileError
 from aaren.models._directory import check_tensors, read_header, read_json, read_weights
 from aaren.models._forecaster import Forecaster
 from aaren.models._model import Model
+from aaren.models._policy import Policy
 
-MODELS: dict[str, type[Model[Any, Any]]] = {model.kind: model for model in (Forecaster,)}
+MODELS: dict[str, type[Model[Any, Any]]] = {model.kind: model for model in (Forecaster, Policy)}
 """The classes of models by the kind that their directories name."""
 
 
