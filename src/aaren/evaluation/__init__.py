@@ -23,12 +23,14 @@ from aaren.evaluation._results import (
     Source,
     StreamCheck,
 )
+from aaren.evaluation._run_episodes import EpisodeReturns, run_episodes
 from aaren.evaluation._verdict import error_rows, verdict
 
 __all__ = [
     "AttentionAges",
     "CostCurves",
     "DemoResults",
+    "EpisodeReturns",
     "ForecastErrors",
     "ForecastWeek",
     "HeadAttention",
@@ -48,6 +50,7 @@ __all__ = [
     "prepare",
     "render_report",
     "require_matplotlib",
+    "run_episodes",
     "season_length",
     "take_batch",
     "verdict",

@@ -1,5 +1,6 @@
 """Models: inputs, an encoder, a head, and the directory that they are saved in."""
 
+from aaren.models._acting import ActingMode, ActingState, begin_episodes, choose_actions, observe_rewards
 from aaren.models._build_encoder import build_encoder
 from aaren.models._config import ForecasterConfig
 from aaren.models._description import Description
@@ -15,6 +16,8 @@ from aaren.models._policy_preprocessing import PolicyPreprocessing
 from aaren.models._preprocessing import Preprocessing
 
 __all__ = [
+    "ActingMode",
+    "ActingState",
     "Description",
     "EncoderConfig",
     "Forecast",
@@ -29,8 +32,11 @@ __all__ = [
     "PolicyState",
     "PolicyWindow",
     "Preprocessing",
+    "begin_episodes",
     "build_encoder",
     "check_tensors",
+    "choose_actions",
     "future_of",
     "load",
+    "observe_rewards",
 ]
