@@ -14,8 +14,10 @@ from aaren.cli._demo import demo
 from aaren.cli._doctor import doctor
 from aaren.cli._evaluate import evaluate
 from aaren.cli._predict import predict
+from aaren.cli._regenerate import regenerate
 from aaren.cli._stream import stream
 from aaren.cli._train import forecaster
+from aaren.cli._train_policy import policy
 from aaren.errors import AarenError
 
 HELP = """Sequence models that train in parallel like a Transformer, then run one row at a time in constant memory.
@@ -57,6 +59,7 @@ train = App(
     help_format="plaintext",
 )
 train.command(forecaster, help_format="markdown")
+train.command(policy, help_format="markdown")
 data = App(
     name="data",
     help="The paper's data sets and others: what there is, where it is, whether it is whole.",
@@ -64,6 +67,7 @@ data = App(
 )
 data.command(list_sets, name="list", help_format="markdown")
 data.command(path, help_format="markdown")
+data.command(regenerate, help_format="markdown")
 data.command(verify, help_format="markdown")
 app.command(demo, help_format="markdown")
 app.command(train)

@@ -18,6 +18,9 @@ OPTIONAL = {
     "polars": "data",
     "lightning": "train",
     "matplotlib": "report",
+    "gymnasium": "rl",
+    "h5py": "rl",
+    "mujoco": "rl",
     "cyclopts": "cli",
     "rich": "cli",
 }

@@ -11,16 +11,20 @@ from cyclopts import Parameter
 from aaren.cli._common import error_table, named_errors, print_json, require_model, split_parts, table_for
 
 if TYPE_CHECKING:
-    from aaren.models import Forecaster
+    from aaren.models import Forecaster, Policy
 
 
 def evaluate(
     model: Path,
-    data: Path,
+    data: Path | None = None,
     /,
     *,
     part: Literal["test", "validation"] = "test",
     split: str | None = None,
+    episodes: int = 10,
+    mode: Literal["both", "streamed", "windowed"] = "both",
+    target_return: float | None = None,
+    seed: int = 0,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Errors of a model on data, beside simple ways to do the same.
@@ -30,12 +34,22 @@ def evaluate(
     model
         Model directory, as `aaren train` writes it.
     data
-        For a forecaster, a CSV or Parquet file with the columns that it was trained on.
+        For a forecaster, a CSV or Parquet file with the columns that it was trained on. A policy needs none: it acts
+        in its environment.
     part
         Of a forecaster's table: which part.
     split
         Of a forecaster's table: training, validation and test, as fractions or numbers of rows; by default as in
         training.
+    episodes
+        Of a policy: how many to play.
+    mode
+        Of a policy: "streamed" keeps all of the episode in a state of constant size; "windowed" reads the last steps
+        again before each action, as in training.
+    target_return
+        Of a policy: the return to ask for; by default the one it was trained to ask for.
+    seed
+        Of a policy: of the first episode; each further one has the next.
     json
         Print one JSON line instead of a table.
     """
@@ -43,6 +57,11 @@ def evaluate(
 
     require_model(model)
     loaded = aaren.load(model)
+    if loaded.kind == "policy":
+        _policy(loaded, data, episodes=episodes, mode=mode, target_return=target_return, seed=seed, json=json)
+        return
+    if data is None:
+        raise ValueError(f"DATA: expected a file to evaluate a {loaded.kind} on, received none")
     EVALUATORS[loaded.kind](loaded, data, part=part, split=split, json=json)
 
 
@@ -66,6 +85,36 @@ def _forecaster(
     else:
         title = f"Errors on the {part} part of {data.name}, in training deviations"
         error_table(title, named_errors(metrics, config.encoder))
+
+
+def _policy(
+    loaded: Policy,
+    data: Path | None,
+    *,
+    episodes: int,
+    mode: Literal["both", "streamed", "windowed"],
+    target_return: float | None,
+    seed: int,
+    json: bool,
+) -> None:
+    """Returns in the environment of the training data."""
+    from aaren.evaluation import run_episodes
+
+    if data is not None:
+        raise ValueError(f"DATA: expected none for a policy, which acts in its environment; received {str(data)!r}")
+    results = [
+        run_episodes(loaded, episodes=episodes, seed=seed, mode=one, target_return=target_return)
+        for one in (("windowed", "streamed") if mode == "both" else (mode,))
+    ]
+    if json:
+        print_json({result.mode: result.to_dict() for result in results})
+        return
+    for result in results:
+        score = "" if result.score is None else f", normalised score {result.score:.1f}"
+        print(
+            f"{result.environment}, {loaded.config.encoder}, {result.mode}, asked for {result.target_return:g}: mean return "
+            f"{result.mean:.1f} (deviation {result.deviation:.1f}, {episodes} episodes){score}"
+        )
 
 
 EVALUATORS: dict[str, Callable[..., None]] = {"forecaster": _forecaster}

@@ -2,9 +2,20 @@
 
 from aaren.streaming._base import ModelStream
 from aaren.streaming._open import open_stream
+from aaren.streaming._policy_stream import PolicyAction, PolicyStream
 from aaren.streaming._predict import forecast_after
 from aaren.streaming._prediction import Prediction, time_texts
 from aaren.streaming._snapshot import write_atomically
 from aaren.streaming._stream import Stream
 
-__all__ = ["ModelStream", "Prediction", "Stream", "forecast_after", "open_stream", "time_texts", "write_atomically"]
+__all__ = [
+    "ModelStream",
+    "PolicyAction",
+    "PolicyStream",
+    "Prediction",
+    "Stream",
+    "forecast_after",
+    "open_stream",
+    "time_texts",
+    "write_atomically",
+]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from aaren.models import Forecaster, Model
+from aaren.models import Forecaster, Model, Policy
 from aaren.streaming._base import ModelStream
+from aaren.streaming._policy_stream import PolicyStream
 from aaren.streaming._stream import Stream
 
-STREAMS: dict[type[Model[Any, Any]], Any] = {Forecaster: Stream}
+STREAMS: dict[type[Model[Any, Any]], Any] = {Forecaster: Stream, Policy: PolicyStream}
 """The class of stream for each class of model."""
 
 
