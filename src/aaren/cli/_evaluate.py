@@ -57,7 +57,7 @@ def evaluate(
 
     require_model(model)
     loaded = aaren.load(model)
-    if loaded.kind == "policy":
+    if isinstance(loaded, aaren.Policy):
         _policy(loaded, data, episodes=episodes, mode=mode, target_return=target_return, seed=seed, json=json)
         return
     if data is None:
@@ -112,8 +112,8 @@ def _policy(
     for result in results:
         score = "" if result.score is None else f", normalised score {result.score:.1f}"
         print(
-            f"{result.environment}, {loaded.config.encoder}, {result.mode}, asked for {result.target_return:g}: mean return "
-            f"{result.mean:.1f} (deviation {result.deviation:.1f}, {episodes} episodes){score}"
+            f"{result.environment}, {loaded.config.encoder}, {result.mode}, asked for {result.target_return:g}: "
+            f"mean return {result.mean:.1f} (deviation {result.deviation:.1f}, {episodes} episodes){score}"
         )
 
 

@@ -57,7 +57,9 @@ class Behaviour:
             reason = error.strerror or str(error)
             raise DataError(f"the policy cannot be read ({reason}); check its path", source=str(path)) from None
         except (ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"expected a policy of plain arrays, received another file: {error}", source=str(path)) from None
+            raise DataError(
+                f"expected a policy of plain arrays, received another file: {error}", source=str(path)
+            ) from None
         return behaviour
 
     @property

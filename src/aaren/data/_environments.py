@@ -32,7 +32,9 @@ def make_environment(environment: str) -> Any:
             made = gymnasium.make(environment)
     except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DataError(f"expected an environment that Gymnasium can make, received {environment!r}: {reason}") from None
+        raise DataError(
+            f"expected an environment that Gymnasium can make, received {environment!r}: {reason}"
+        ) from None
     box = gymnasium.spaces.Box
     seen, done = made.observation_space, made.action_space
     if not (isinstance(seen, box) and isinstance(done, box) and len(seen.shape) == 1 and len(done.shape) == 1):

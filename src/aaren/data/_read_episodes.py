@@ -72,7 +72,9 @@ def _read_file(path: Path) -> EpisodeSet:
         raise DataError(f"the file cannot be read ({error.strerror}); check its path", source=label) from None
     try:
         with h5py.File(path, "r") as file:
-            names = sorted((name for name in file if re.fullmatch(r"episode_\d+", name)), key=lambda name: int(name[8:]))
+            names = sorted(
+                (name for name in file if re.fullmatch(r"episode_\d+", name)), key=lambda name: int(name[8:])
+            )
             episodes = [_grouped(file, name, label) for name in names] if names else _flat(file, label)
     except DataError:
         raise
@@ -127,7 +129,9 @@ def _grouped(file: Any, name: str, label: str) -> Episode:
 
 def _require_length(name: str, received: int, expected: int, label: str) -> None:
     if received != expected:
-        raise DataError(f"expected {expected} rows of {name!r}, as its rewards ask for, received {received}", source=label)
+        raise DataError(
+            f"expected {expected} rows of {name!r}, as its rewards ask for, received {received}", source=label
+        )
 
 
 def _array(group: Any, key: str, name: str, label: str) -> NDArray[Any]:

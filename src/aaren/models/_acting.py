@@ -61,7 +61,9 @@ def begin_episodes(
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def choose_actions(model: Policy, observations: ArrayLike, state: ActingState) -> tuple[NDArray[np.float32], ActingState]:
+def choose_actions(
+    model: Policy, observations: ArrayLike, state: ActingState
+) -> tuple[NDArray[np.float32], ActingState]:
     """The actions for observations, shape (batch, observations), in the user's units; shape (batch, actions).
 
     Twenty-seven numbers of an Ant fill the first of the 111 of D4RL's; the others, contact forces, are zero there.
@@ -75,7 +77,9 @@ def choose_actions(model: Policy, observations: ArrayLike, state: ActingState) -
         seen = np.concatenate([seen, np.zeros((*seen.shape[:-1], 84))], -1)
     expected = (len(state.return_to_go), model.config.observations)
     if seen.shape != expected:
-        raise ValueError(f"observations: expected shape {expected}, received {seen.shape}; is it the right environment?")
+        raise ValueError(
+            f"observations: expected shape {expected}, received {seen.shape}; is it the right environment?"
+        )
     scaled = torch.from_numpy(preprocessing.scaled_observations(seen)).to(model.device)
     wanted = (state.return_to_go / preprocessing.return_scale).to(scaled.dtype)
     actions, memory = model.act(wanted, scaled, state.memory)

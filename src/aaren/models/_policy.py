@@ -207,7 +207,9 @@ class Policy(Model[PolicyConfig, PolicyPreprocessing]):
     def _actions(self, encoded: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch actions"]:
         return torch.tanh(self.head(encoded))
 
-    def _times(self, timesteps: Int[Tensor, "*batch"], mask: Bool[Tensor, "*batch"] | None) -> Float[Tensor, "*batch d"]:
+    def _times(
+        self, timesteps: Int[Tensor, "*batch"], mask: Bool[Tensor, "*batch"] | None
+    ) -> Float[Tensor, "*batch d"]:
         """The learned vectors of time steps; none is beyond the table."""
         if mask is not None:
             timesteps = timesteps.masked_fill(~mask, 0)

@@ -48,4 +48,6 @@ class PolicyConfig(EncoderConfig):
                     "give None for whole episodes"
                 )
         if self.decay == "time":
-            raise ValueError("decay: expected None or 'learned' for a policy, whose steps are equally spaced; received 'time'")
+            raise ValueError(
+                "decay: expected None or 'learned' for a policy, whose steps are equally spaced; received 'time'"
+            )

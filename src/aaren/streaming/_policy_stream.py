@@ -162,7 +162,9 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         place: dict[str, Any] = {"source": "stream", "line": number, "column": "reward"}
         if not self._awaits_reward:
             if not np.isnan(reward) or parsed.nonfinite[-1]:
-                raise DataError(f"expected no reward before the first action, received {reward}; leave it empty", **place)
+                raise DataError(
+                    f"expected no reward before the first action, received {reward}; leave it empty", **place
+                )
             return self._checked_and_room(parsed.values[:-1], number), None
         if not np.isfinite(reward):
             if self.on_bad_row != "impute":
