@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from aaren.errors import DataError
 
-_ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh}
+_ACTIVATIONS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "relu": lambda x: np.maximum(x, 0),
+    "tanh": lambda x: np.tanh(x),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +45,7 @@ class Behaviour:
             DataError: the file is missing, damaged, or has other entries.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as data, np.load(data, allow_pickle=False) as file:
                 entries = {name: file[name] for name in file.files}
             behaviour = Behaviour(
                 path.stem,
@@ -57,9 +60,7 @@ class Behaviour:
             reason = error.strerror or str(error)
             raise DataError(f"the policy cannot be read ({reason}); check its path", source=str(path)) from None
         except (ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"expected a policy of plain arrays, received another file: {error}", source=str(path)
-            ) from None
+            raise DataError(f"expected a policy of plain arrays, received another: {error}", source=str(path)) from None
         return behaviour
 
     @property

@@ -32,9 +32,7 @@ def make_environment(environment: str) -> Any:
             made = gymnasium.make(environment)
     except (gymnasium.error.Error, ImportError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise DataError(
-            f"expected an environment that Gymnasium can make, received {environment!r}: {reason}"
-        ) from None
+        raise DataError(f"expected an environment of Gymnasium, received {environment!r}: {reason}") from None
     box = gymnasium.spaces.Box
     seen, done = made.observation_space, made.action_space
     if not (isinstance(seen, box) and isinstance(done, box) and len(seen.shape) == 1 and len(done.shape) == 1):
@@ -47,7 +45,7 @@ def make_environment(environment: str) -> Any:
 
 @contextmanager
 def _without_advice(mujoco: Any) -> Iterator[None]:
-    """Drop what is said of the versions: 4 is old, and fits the data; MuJoCo would write a file where the user stands."""
+    """Drop advice on versions (4 is old, and fits the data); MuJoCo would write it to a file where the user stands."""
     before = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda text: None)
     try:

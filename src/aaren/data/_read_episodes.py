@@ -130,7 +130,7 @@ def _grouped(file: Any, name: str, label: str) -> Episode:
 def _require_length(name: str, received: int, expected: int, label: str) -> None:
     if received != expected:
         raise DataError(
-            f"expected {expected} rows of {name!r}, as its rewards ask for, received {received}", source=label
+            f"expected {expected} rows of {name!r} to go with the rewards, received {received}", source=label
         )
 
 

@@ -138,7 +138,9 @@ class _Recorder:
 
     def _episode(self) -> Episode:
         observation, _ = self.simulator.reset()
-        observations, actions, rewards = [], [], []
+        observations: list[NDArray[np.float32]] = []
+        actions: list[NDArray[np.float32]] = []
+        rewards: list[float] = []
         terminated = truncated = False
         while not (terminated or truncated):
             action = self._action(observation, len(rewards)).astype(np.float32)

@@ -148,5 +148,5 @@ def _require_sizes(model: Policy, environment: Any) -> None:
     if received != (seen, (config.actions,)):
         raise DataError(
             f"expected an environment with observations of shape ({config.observations},) and actions of shape "
-            f"({config.actions},), received {received[0]} and {received[1]}; give the one that the policy was trained for"
+            f"({config.actions},), received {received[0]} and {received[1]}; give the one of the training data"
         )

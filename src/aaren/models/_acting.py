@@ -77,9 +77,7 @@ def choose_actions(
         seen = np.concatenate([seen, np.zeros((*seen.shape[:-1], 84))], -1)
     expected = (len(state.return_to_go), model.config.observations)
     if seen.shape != expected:
-        raise ValueError(
-            f"observations: expected shape {expected}, received {seen.shape}; is it the right environment?"
-        )
+        raise ValueError(f"observations: expected shape {expected}, received {seen.shape}; is it another environment?")
     scaled = torch.from_numpy(preprocessing.scaled_observations(seen)).to(model.device)
     wanted = (state.return_to_go / preprocessing.return_scale).to(scaled.dtype)
     actions, memory = model.act(wanted, scaled, state.memory)

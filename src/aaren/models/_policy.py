@@ -225,10 +225,9 @@ class Policy(Model[PolicyConfig, PolicyPreprocessing]):
 
     def _check(self, returns_to_go: Tensor, observations: Tensor, actions: Tensor) -> None:
         config, shape = self.config, tuple(returns_to_go.shape)
-        expected = {"observations": (*shape, config.observations), "actions": (*shape, config.actions)}
-        received = {"observations": tuple(observations.shape), "actions": tuple(actions.shape)}
-        if len(shape) != 2 or received != expected:
+        received = (tuple(observations.shape), tuple(actions.shape))
+        if len(shape) != 2 or received != ((*shape, config.observations), (*shape, config.actions)):
             raise ValueError(
-                f"expected returns_to_go (batch, steps), observations (batch, steps, {config.observations}) and actions "
-                f"(batch, steps, {config.actions}), received {shape}, {received['observations']}, {received['actions']}"
+                f"expected returns_to_go (batch, steps), observations (batch, steps, {config.observations}) and "
+                f"actions (batch, steps, {config.actions}), received {shape}, {received[0]}, {received[1]}"
             )

@@ -10,7 +10,7 @@ from aaren.models._encoder_config import EncoderConfig, require_at_least
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyConfig(EncoderConfig):
-    """What a `Policy` is built from: an encoder (see `EncoderConfig`), with the sizes of the paper, and the fields below.
+    """What a `Policy` is built from: an encoder (see `EncoderConfig`) of the paper's sizes, and the fields below.
 
     Args:
         observations: numbers in an observation.
@@ -48,6 +48,4 @@ class PolicyConfig(EncoderConfig):
                     "give None for whole episodes"
                 )
         if self.decay == "time":
-            raise ValueError(
-                "decay: expected None or 'learned' for a policy, whose steps are equally spaced; received 'time'"
-            )
+            raise ValueError("decay: expected None or 'learned', since steps are equally spaced; received 'time'")

@@ -139,7 +139,7 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         if done is not None and done.shape != (self.model.config.actions,):
             raise ValueError(f"action: expected shape ({self.model.config.actions},), received {done.shape}")
         if not np.isfinite(reward) or (done is not None and not np.isfinite(done).all()):
-            raise DataError(f"expected a finite reward and action, received {reward} and {action}", source="stream")
+            raise DataError(f"expected a finite reward and action, received {reward} and {done}", source="stream")
         self._observe(float(reward), done)
 
     def reset(self, target_return: float | None = None) -> None:

@@ -44,7 +44,7 @@ class PolicyResult:
 
 
 def policy_options(steps: int = 100_000, **changes: Any) -> TrainingOptions:
-    """The paper's options: AdamW 1e-4, weight decay 1e-4, batch 64, clip 0.25, warm-up over the first tenth of the steps.
+    """The paper's options: AdamW 1e-4, weight decay 1e-4, batch 64, clip 0.25, warm-up over a tenth of the steps.
 
     The weights of the best of 10 epochs are kept; none ends the training early.
 
@@ -225,8 +225,8 @@ def _require_fit(episodes: EpisodeSet, config: PolicyConfig, bounds: tuple[float
     slack = 1e-5 * (bounds[1] - bounds[0])
     if least < bounds[0] - slack or greatest > bounds[1] + slack:
         raise DataError(
-            f"expected actions from {bounds[0]:g} to {bounds[1]:g}, received {least:g} to {greatest:g}; give the bounds of "
-            "the environment",
+            f"expected actions from {bounds[0]:g} to {bounds[1]:g}, received {least:g} to {greatest:g}; give the "
+            "environment's bounds",
             source=episodes.source,
         )
 
@@ -244,6 +244,6 @@ def _summary(metrics: dict[str, Any]) -> dict[str, str]:
     """Metrics for the model card."""
     data = metrics["data"]
     return {
-        "actions of the validation episodes": f"mean squared error {metrics['validation']['mse']:.4f}, scaled to -1 ... 1",
+        "actions of the validation episodes": f"mean squared error {metrics['validation']['mse']:.4f}, scaled",
         "returns of the recorded episodes": f"mean {data['mean_return']:.1f}, best {data['best']:.1f}",
     }
