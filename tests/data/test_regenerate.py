@@ -109,7 +109,7 @@ def test_a_failure_leaves_the_old_file(policies: Path, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(os, "replace", full)
     monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(DataError, match="cannot be written .No space left"):
+    with pytest.raises(DataError, match=r"cannot be written \(No space left"):
         regenerate("Hopper-v4", "medium", policies, path, steps=1)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
