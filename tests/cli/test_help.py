@@ -21,7 +21,18 @@ from aaren.ops import _registry, choose_backend, instruction_set
 Command = Callable[..., Any]
 VERBS = {
     "train forecaster": ["--target", "--horizon", "--output", "--split", "--encoder", "--resume", "--json"],
-    "evaluate": ["MODEL", "DATA", "--part", "--split", "--json"],
+    "train policy": [
+        "DATA",
+        "--environment",
+        "--output",
+        "--steps",
+        "--context",
+        "--target-return",
+        "--resume",
+        "--json",
+    ],
+    "data regenerate": ["ENVIRONMENT", "LEVEL", "--policies", "--output", "--steps", "--seed"],
+    "evaluate": ["MODEL", "DATA", "--part", "--split", "--episodes", "--mode", "--target-return", "--seed", "--json"],
     "predict": ["MODEL", "DATA", "--output", "--json"],
     "stream": ["MODEL", "--follow", "--state", "--save-every", "--on-bad-row", "--max-gap", "--series"],
     "doctor": ["--json"],

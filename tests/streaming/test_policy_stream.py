@@ -190,7 +190,7 @@ def test_a_bad_row_changes_nothing(mode: Any, case: str, policy: Policy, rows: l
     live = policy.stream(mode=mode)
     said(live, rows[:3])
     before = state_bits(live)
-    with pytest.raises(DataError, match=f"stream, line 4, {words}"):
+    with pytest.raises(DataError, match=f"stream, line 4, .*{words}"):
         live.update(change(rows[3]))
     assert state_bits(live) == before
     assert live.rows == 3
