@@ -60,7 +60,7 @@ def test_from_recording_to_returns(aaren: Command, recorded: Path, acting: Path)
 
 def test_several_files_and_the_record(aaren: Command, recorded: Path, tmp_path: Path) -> None:
     """Several files are joined, and --json prints the record of the run."""
-    options = [*TINY.split(), "--context", "all", "--batch-size", 2, "--encoder", "gru", "--json", "-o", tmp_path / "m"]
+    options = [*TINY.split(), "--context", "all", "--encoder", "gru", "--json", "-o", tmp_path / "m"]
     done = aaren("train", "policy", recorded, recorded, "--environment", "Hopper-v4", *options)
     (record,) = done.lines()
     assert record["data"]["source"] == "hopper.hdf5 + hopper.hdf5"

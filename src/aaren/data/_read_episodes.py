@@ -40,9 +40,8 @@ def read_episodes(source: str | os.PathLike[str] | Sequence[str | os.PathLike[st
         MissingDependencyError: h5py is not installed.
 
     Example:
-        >>> from aaren.data import find
-        >>> read_episodes(find("HalfCheetah-medium-regenerated")).steps  # doctest: +SKIP
-        30000
+        episodes = read_episodes(["hopper_medium-v2.hdf5", "hopper_expert-v2.hdf5"])
+        print(episodes.describe())
     """
     paths = [source] if isinstance(source, str | os.PathLike) else list(source)
     if not paths:

@@ -45,7 +45,7 @@ def normalized_score(environment: str, total_return: float) -> float:
     Raises:
         DataError: the environment has no published references.
 
-    Source: D4RL, arXiv 2004.07219, appendix D.
+    Source: D4RL, arXiv 2004.07219.
 
     Example:
         >>> round(normalized_score("HalfCheetah-v4", 5467.0), 1)

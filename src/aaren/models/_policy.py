@@ -31,7 +31,8 @@ class Policy(Model[PolicyConfig, PolicyPreprocessing]):
         preprocessing: environment, scales and the return to ask for; needed to act and save.
         metadata: data, metrics and versions for the model card; plain data.
 
-    Source: arXiv 2106.01345 (Decision Transformer); arXiv 2405.13956, section 4.1, for Aaren in its place.
+    Source: arXiv 2106.01345 (Decision Transformer); arXiv 2405.13956, its reinforcement-learning setting, for
+        Aaren in place of attention.
 
     Example:
         >>> policy = Policy(observations=17, actions=6, d_model=16, dim_feedforward=32)

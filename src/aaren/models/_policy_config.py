@@ -21,7 +21,7 @@ class PolicyConfig(EncoderConfig):
 
     `decay` is None or "learned": the steps of an episode are equally spaced.
 
-    Source: arXiv 2106.01345, appendix A, and arXiv 2405.13956, appendix E.
+    Source: arXiv 2106.01345 (Decision Transformer), appendix A; arXiv 2405.13956 has the same sizes.
     """
 
     observations: int
