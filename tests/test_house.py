@@ -55,7 +55,19 @@ def test_every_package_has_a_floor():
 
 def test_import_is_light():
     """`import aaren` brings in torch, numpy and safetensors, and none of the optional packages."""
-    heavy = ["polars", "pandas", "narwhals", "lightning", "matplotlib", "cyclopts", "rich", "pyarrow"]
+    heavy = [
+        "polars",
+        "pandas",
+        "narwhals",
+        "lightning",
+        "matplotlib",
+        "cyclopts",
+        "rich",
+        "pyarrow",
+        "h5py",
+        "gymnasium",
+        "mujoco",
+    ]
     code = f"import aaren, sys, json; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == []

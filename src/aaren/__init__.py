@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 from aaren._version import __version__
 
 if TYPE_CHECKING:
-    from aaren.models import Classifier, ClassifierConfig, EventConfig, EventModel, Forecaster, ForecasterConfig, load
+    from aaren.models import (
+        Classifier,
+        ClassifierConfig,
+        EventConfig,
+        EventModel,
+        Forecaster,
+        ForecasterConfig,
+        Policy,
+        PolicyConfig,
+        load,
+    )
     from aaren.ops import AttentionState, prefix_attention
     from aaren.streaming import ClassifierStream, EventStream, Stream
 
@@ -29,6 +39,8 @@ __all__ = [
     "EventStream",
     "Forecaster",
     "ForecasterConfig",
+    "Policy",
+    "PolicyConfig",
     "Stream",
     "__version__",
     "load",
@@ -45,6 +57,8 @@ _HOMES = {
     "EventStream": "aaren.streaming",
     "Forecaster": "aaren.models",
     "ForecasterConfig": "aaren.models",
+    "Policy": "aaren.models",
+    "PolicyConfig": "aaren.models",
     "Stream": "aaren.streaming",
     "load": "aaren.models",
     "prefix_attention": "aaren.ops",

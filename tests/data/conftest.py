@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `event_cases`, which is not a test module
+sys.path.insert(0, str(Path(__file__).parent))  # for the modules of cases, which are not test modules
 
 
 @pytest.fixture(scope="session")

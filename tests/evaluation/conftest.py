@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `evaluation_cases`, which is not a test module
+sys.path.insert(0, str(Path(__file__).parent))  # for helpers, which are no test modules
 
 
 @pytest.fixture(autouse=True)

@@ -15,10 +15,12 @@ from aaren.cli._doctor import doctor
 from aaren.cli._evaluate import evaluate
 from aaren.cli._events import events
 from aaren.cli._predict import predict
+from aaren.cli._regenerate import regenerate
 from aaren.cli._reproduce import reproduce
 from aaren.cli._stream import stream
 from aaren.cli._train import forecaster
 from aaren.cli._train_classifier import classifier
+from aaren.cli._train_policy import policy
 from aaren.errors import AarenError
 
 HELP = """Sequence models that train in parallel like a Transformer, then run one row at a time in constant memory.
@@ -70,6 +72,7 @@ train = App(
 train.command(forecaster, help_format="markdown")
 train.command(classifier, help_format="markdown")
 train.command(events, help_format="markdown")
+train.command(policy, help_format="markdown")
 data = App(
     name="data",
     help="The paper's data sets and others: what there is, where it is, whether it is whole.",
@@ -77,6 +80,7 @@ data = App(
 )
 data.command(list_sets, name="list", help_format="markdown")
 data.command(path, help_format="markdown")
+data.command(regenerate, help_format="markdown")
 data.command(verify, help_format="markdown")
 app.command(demo, help_format="markdown")
 app.command(train)

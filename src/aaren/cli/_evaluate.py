@@ -13,16 +13,20 @@ from aaren.cli._common import cases_for, error_table, named_errors, print_json, 
 from aaren.cli._events import evaluate_events
 
 if TYPE_CHECKING:
-    from aaren.models import Classifier, Forecaster
+    from aaren.models import Classifier, Forecaster, Policy
 
 
 def evaluate(
     model: Path,
-    data: Path,
+    data: Path | None = None,
     /,
     *,
     part: Literal["test", "validation"] = "test",
     split: str | None = None,
+    episodes: int = 10,
+    mode: Literal["both", "streamed", "windowed"] = "both",
+    target_return: float | None = None,
+    seed: int = 0,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Errors of a model on data, beside simple ways to do the same.
@@ -33,12 +37,22 @@ def evaluate(
         Model directory, as `aaren train` writes it.
     data
         For a forecaster, a CSV or Parquet file with the columns that it was trained on; for a classifier, a .ts, .arff
-        or .tsv file of labelled series; for an event model, a file of events.
+        or .tsv file of labelled series; for an event model, a file of events. A policy needs none: it acts in its
+        environment.
     part
         Of a forecaster's table, or of the file that an event model was trained on a part of: which part.
     split
         Training, validation and test, as fractions or numbers of rows (of sequences, for events); by default as in
         training. A file that an event model was not trained on is not split.
+    episodes
+        Of a policy: how many to play.
+    mode
+        Of a policy: "streamed" keeps all of the episode in a state of constant size; "windowed" reads the last steps
+        again before each action, as in training.
+    target_return
+        Of a policy: the return to ask for; by default the one it was trained to ask for.
+    seed
+        Of a policy: of the first episode; each further one has the next.
     json
         Print one JSON line instead of a table.
     """
@@ -46,6 +60,11 @@ def evaluate(
 
     require_model(model)
     loaded = aaren.load(model)
+    if isinstance(loaded, aaren.Policy):
+        _policy(loaded, data, episodes=episodes, mode=mode, target_return=target_return, seed=seed, json=json)
+        return
+    if data is None:
+        raise ValueError(f"DATA: expected a file to evaluate a {loaded.kind} on, received none")
     EVALUATORS[loaded.kind](loaded, data, part=part, split=split, json=json)
 
 
@@ -87,6 +106,36 @@ def _classifier(
     largest = max(sum(row) for row in metrics["confusion"]) / metrics["cases"]
     name = f"{loaded.config.encoder} ({metrics['cases']} cases)"
     accuracy_table(f"Accuracy on {data.name}", {name: metrics, "its most frequent class": {"accuracy": largest}})
+
+
+def _policy(
+    loaded: Policy,
+    data: Path | None,
+    *,
+    episodes: int,
+    mode: Literal["both", "streamed", "windowed"],
+    target_return: float | None,
+    seed: int,
+    json: bool,
+) -> None:
+    """Returns in the environment of the training data."""
+    from aaren.evaluation import run_episodes
+
+    if data is not None:
+        raise ValueError(f"DATA: expected none for a policy, which acts in its environment; received {str(data)!r}")
+    results = [
+        run_episodes(loaded, episodes=episodes, seed=seed, mode=one, target_return=target_return)
+        for one in (("windowed", "streamed") if mode == "both" else (mode,))
+    ]
+    if json:
+        print_json({result.mode: result.to_dict() for result in results})
+        return
+    for result in results:
+        score = "" if result.score is None else f", normalised score {result.score:.1f}"
+        print(
+            f"{result.environment}, {loaded.config.encoder}, {result.mode}, asked for {result.target_return:g}: "
+            f"mean return {result.mean:.1f} (deviation {result.deviation:.1f}, {episodes} episodes){score}"
+        )
 
 
 EVALUATORS: dict[str, Callable[..., None]] = {

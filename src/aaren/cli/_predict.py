@@ -50,6 +50,8 @@ def predict(
     if output is not None:
         require_writable(output)
     loaded = aaren.load(model)
+    if loaded.kind not in PREDICTORS:
+        raise ValueError(f"MODEL: expected a {' or '.join(PREDICTORS)}, received a {loaded.kind}; use aaren stream")
     text = PREDICTORS[loaded.kind](loaded, data, json)
     if output is None:
         sys.stdout.write(text)

@@ -6,23 +6,38 @@ read. It does not know tensors, models or training.
 
 from aaren.data._calendar import calendar_features, calendar_names
 from aaren.data._cases import CaseSet, cases_from_arrays, stratified_split
+from aaren.data._environments import make_environment
+from aaren.data._episodes import (
+    Episode,
+    EpisodeSet,
+    observation_names,
+    observation_scaler,
+    returns_to_go,
+)
 from aaren.data._event_table import mark_text
 from aaren.data._events import Duplicates, EventColumns, EventSequence, EventSet, split_sequences
 from aaren.data._made_events import sine_events, uber_sequences
 from aaren.data._read import read_series, sha256_of
 from aaren.data._read_cases import read_cases
+from aaren.data._read_episodes import read_episodes
 from aaren.data._read_events import read_events
+from aaren.data._regenerate import regenerate
 from aaren.data._registry import DataSet, data_sets, find, find_parts, named_set
 from aaren.data._rows import Row, RowReader, parse_row
 from aaren.data._scale import Scaler
+from aaren.data._scores import REFERENCE_RETURNS, TARGET_RETURNS, environment_name, normalized_score
 from aaren.data._series import Sampling, Schema, Series, SeriesSet
 from aaren.data._split import Splits, split_in_time, windows
 from aaren.data._times import parse_time
 
 __all__ = [
+    "REFERENCE_RETURNS",
+    "TARGET_RETURNS",
     "CaseSet",
     "DataSet",
     "Duplicates",
+    "Episode",
+    "EpisodeSet",
     "EventColumns",
     "EventSequence",
     "EventSet",
@@ -38,15 +53,23 @@ __all__ = [
     "calendar_names",
     "cases_from_arrays",
     "data_sets",
+    "environment_name",
     "find",
     "find_parts",
+    "make_environment",
     "mark_text",
     "named_set",
+    "normalized_score",
+    "observation_names",
+    "observation_scaler",
     "parse_row",
     "parse_time",
     "read_cases",
+    "read_episodes",
     "read_events",
     "read_series",
+    "regenerate",
+    "returns_to_go",
     "sha256_of",
     "sine_events",
     "split_in_time",

@@ -12,12 +12,13 @@ from typing import Any
 from aaren.errors import MissingDependencyError
 
 
-def optional(package: str, purpose: str) -> Any:
-    """Import an optional package of the extra `data`.
+def optional(package: str, purpose: str, extra: str = "data") -> Any:
+    """Import an optional package.
 
     Args:
         package: name of the package, for example `"polars"`.
         purpose: what the caller wants it for, as the start of a sentence.
+        extra: the extra of this library that installs it.
 
     Returns:
         The module.
@@ -28,4 +29,4 @@ def optional(package: str, purpose: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise MissingDependencyError(package, "data", purpose) from None
+        raise MissingDependencyError(package, extra, purpose) from None

@@ -38,6 +38,7 @@ from aaren.evaluation._results import (
     Source,
     StreamCheck,
 )
+from aaren.evaluation._run_episodes import EpisodeReturns, run_episodes
 from aaren.evaluation._verdict import error_rows, verdict
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "CostCurves",
     "DemoResults",
     "Difference",
+    "EpisodeReturns",
     "Equivalence",
     "EventDataset",
     "EventErrors",
@@ -87,6 +89,7 @@ __all__ = [
     "prepare_classes",
     "render_report",
     "require_matplotlib",
+    "run_episodes",
     "season_length",
     "softmax",
     "standing_alone",

@@ -17,8 +17,9 @@ from aaren.models._directory import check_tensors, read_header, read_json, read_
 from aaren.models._event_model import EventModel
 from aaren.models._forecaster import Forecaster
 from aaren.models._model import Model
+from aaren.models._policy import Policy
 
-MODELS: dict[str, type[Model[Any, Any]]] = {model.kind: model for model in (Classifier, EventModel, Forecaster)}
+MODELS: dict[str, type[Model[Any, Any]]] = {model.kind: model for model in (Classifier, EventModel, Forecaster, Policy)}
 """The classes of models by the kind that their directories name."""
 
 

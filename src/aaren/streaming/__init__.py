@@ -7,6 +7,7 @@ from aaren.streaming._event_predict import events_after
 from aaren.streaming._event_prediction import EventPrediction
 from aaren.streaming._event_stream import EventStream
 from aaren.streaming._open import open_stream
+from aaren.streaming._policy_stream import PolicyAction, PolicyStream
 from aaren.streaming._predict import forecast_after
 from aaren.streaming._prediction import Prediction, time_texts
 from aaren.streaming._snapshot import write_atomically
@@ -18,6 +19,8 @@ __all__ = [
     "EventPrediction",
     "EventStream",
     "ModelStream",
+    "PolicyAction",
+    "PolicyStream",
     "Prediction",
     "Stream",
     "classify",

@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from aaren.models import Classifier, EventModel, Forecaster, Model
+from aaren.models import Classifier, EventModel, Forecaster, Model, Policy
 from aaren.streaming._base import ModelStream
 from aaren.streaming._classifier import ClassifierStream
 from aaren.streaming._event_stream import EventStream
+from aaren.streaming._policy_stream import PolicyStream
 from aaren.streaming._stream import Stream
 
 STREAMS: dict[type[Model[Any, Any]], Any] = {
     Classifier: ClassifierStream,
     EventModel: EventStream,
     Forecaster: Stream,
+    Policy: PolicyStream,
 }
 """The class of stream for each class of model."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from aaren.data import EpisodeSet, find_parts, normalized_score, read_episodes
 from aaren.evaluation import run_episodes
+from aaren.models import ActingMode
 from aaren.studies._recipe import Plan
 from aaren.training import TrainingOptions, train_policy
 
@@ -40,7 +41,8 @@ def run(plan: Plan, directory: Path) -> dict[str, Any]:
     found = dict(result.record)
     found.pop("metrics", None)
     metrics = {}
-    for mode, suffix in (("windowed", ""), ("streamed", "_streamed")):
+    modes: tuple[tuple[ActingMode, str], ...] = (("windowed", ""), ("streamed", "_streamed"))
+    for mode, suffix in modes:
         # the first episode's seed is far from any in training and the same for all encoders
         played = run_episodes(result.model, episodes=settings["episodes"], seed=1_000 * (plan.seed + 1), mode=mode)
         mean = float(played.returns.mean())

@@ -17,6 +17,8 @@ from aaren.training._events import EVENT_OPTIONS, PAPER_OPTIONS, EventResult, ev
 from aaren.training._fit import Batch, TrainingData, fit
 from aaren.training._forecaster import TrainingResult, forecasting_data, train_forecaster
 from aaren.training._options import TrainingOptions
+from aaren.training._policy import PolicyResult, policy_data, policy_options, train_policy
+from aaren.training._policy_windows import EpisodeWindows
 from aaren.training._record import append_record, hardware, save_with_record, versions
 
 __all__ = [
@@ -25,7 +27,9 @@ __all__ = [
     "PAPER_OPTIONS",
     "Batch",
     "ClassifierResult",
+    "EpisodeWindows",
     "EventResult",
+    "PolicyResult",
     "TrainingData",
     "TrainingOptions",
     "TrainingResult",
@@ -35,9 +39,12 @@ __all__ = [
     "fit",
     "forecasting_data",
     "hardware",
+    "policy_data",
+    "policy_options",
     "save_with_record",
     "train_classifier",
     "train_events",
     "train_forecaster",
+    "train_policy",
     "versions",
 ]

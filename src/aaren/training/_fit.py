@@ -36,29 +36,33 @@ class TrainingData:
         validation: the same for the part that decides when to stop and which weights to keep.
         loss: from model and batch, the mean loss and the number of samples that it is a mean of.
         score: the same, what validation minimises in place of the loss.
+        drawn: samples of an epoch, drawn with replacement; None takes each sample of the training part once.
     """
 
     train: Dataset[Batch]
     validation: Dataset[Batch]
     loss: Callable[[Any, Batch], tuple[Tensor, int]]
     score: Callable[[Any, Batch], tuple[Tensor, int]] | None = None
+    drawn: int | None = None
 
 
 class _Shuffled(Sampler[int]):
     """Windows in an order that seed and epoch decide, so that a resumed run goes on as if it had not stopped."""
 
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
+    def __init__(self, size: int, seed: int, drawn: int | None = None) -> None:
+        self.size, self.seed, self.drawn, self.epoch = size, seed, drawn, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the trainer before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.size
+        return self.size if self.drawn is None else self.drawn
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        if self.drawn is not None:
+            return iter(torch.randint(self.size, (self.drawn,), generator=generator).tolist())
         return iter(torch.randperm(self.size, generator=generator).tolist())
 
 
@@ -170,7 +174,7 @@ def fit(
         TrainingError: the loss is not finite.
     """
     samples = len(data.train)  # type: ignore[arg-type]
-    order = _Shuffled(samples, options.seed)
+    order = _Shuffled(samples, options.seed, data.drawn)
     # loaders draw from a generator of their own, or a resumed run would find another state for its dropout
     shared: dict[str, Any] = {"collate_fn": take_batch, "generator": torch.Generator()}
     loaders = (

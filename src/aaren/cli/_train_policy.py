@@ -1,0 +1,168 @@
+"""`aaren train policy`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from aaren.cli._common import existing, print_json, require_writable_folder
+from aaren.errors import BackendError
+
+Flag = Parameter(negative=())
+
+
+def policy(
+    *data: Path,
+    environment: str,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("model"),
+    steps: int = 100_000,
+    context: str = "20",
+    target_return: float | None = None,
+    action_bounds: str = "-1,1",
+    encoder: Literal["aaren", "transformer", "gru", "mingru"] = "aaren",
+    decay: Literal["none", "learned"] = "none",
+    max_episode_steps: int = 1000,
+    d_model: int = 128,
+    nhead: int = 1,
+    num_layers: int = 3,
+    dim_feedforward: int = 512,
+    dropout: float = 0.1,
+    epochs: int = 10,
+    batch_size: int = 64,
+    learning_rate: float = 1e-4,
+    warmup_steps: int | None = None,
+    seed: int = 0,
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto",
+    precision: Literal["32-true", "bf16-mixed"] = "32-true",
+    resume: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> None:
+    """Train a policy on recorded episodes (offline reinforcement learning) and write it to a folder.
+
+    The policy learns which action followed, given what the episode still brought. The last tenth of the episodes
+    decides which weights are kept. `aaren evaluate` then lets it act in the environment.
+
+    Parameters
+    ----------
+    data
+        HDF5 files of D4RL or Minari (main_data.hdf5); several are joined, as medium and expert to medium-expert.
+    environment
+        Id of the environment that the episodes are from, such as HalfCheetah-v4.
+    output
+        Folder for the model: config.json, model.safetensors, preprocessing.json, MODEL_CARD.md, record.jsonl.
+    steps
+        Steps of the optimizer; the paper has 100,000.
+    context
+        Steps of a training window, K; "all" for whole episodes.
+    target_return
+        The return that the policy is to ask for; by default that of Decision Transformer, or the best in the data.
+    action_bounds
+        Least and greatest value of every number of an action.
+    encoder
+        The model's core: aaren, or a baseline to compare with.
+    decay
+        How older steps fade: not at all (the paper), or by a learned rate per head.
+    max_episode_steps
+        Steps of the longest episode that the policy can play.
+    d_model
+        Width.
+    nhead
+        Heads; a divisor of the width.
+    num_layers
+        Layers.
+    dim_feedforward
+        Width of the feed-forward networks.
+    dropout
+        Dropout probability.
+    epochs
+        How often the validation part is looked at; the steps are spread evenly.
+    batch_size
+        Windows in a step.
+    learning_rate
+        Once warmed up.
+    warmup_steps
+        Steps over which the learning rate rises; by default a tenth of all.
+    seed
+        Decides weights, windows and dropout.
+    accelerator
+        "auto", "cpu" or "gpu".
+    precision
+        "32-true" or "bf16-mixed".
+    resume
+        Go on from the last checkpoint in the folder, if there is one.
+    json
+        Print the whole record as one JSON line instead of text.
+    """
+    import torch
+
+    from aaren.data import read_episodes
+    from aaren.training import policy_options, train_policy
+
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise BackendError("--accelerator: expected a GPU for 'gpu', found none that PyTorch can use; choose cpu")
+    if not -(2**31) <= seed < 2**31:
+        raise ValueError(f"--seed: expected a number between -2**31 and 2**31, received {seed}")
+    window, bounds = _context(context), _bounds(action_bounds)
+    require_writable_folder(output)
+    if not data:
+        raise ValueError("DATA: expected at least one HDF5 file of episodes, received none")
+    episodes = read_episodes([existing(path) for path in data])
+    print(episodes.describe(), file=sys.stderr)
+    changes: dict[str, Any] = {} if warmup_steps is None else {"warmup_steps": warmup_steps}
+    result = train_policy(
+        episodes,
+        output,
+        environment=environment,
+        steps=steps,
+        context=window,
+        target_return=target_return,
+        action_bounds=bounds,
+        options=policy_options(
+            steps,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+            accelerator=accelerator,
+            precision=precision,
+            **changes,
+        ),
+        resume=resume,
+        encoder=encoder,
+        decay=None if decay == "none" or encoder != "aaren" else decay,
+        max_episode_steps=max_episode_steps,
+        d_model=d_model,
+        nhead=nhead,
+        num_layers=num_layers,
+        dim_feedforward=dim_feedforward,
+        dropout=dropout,
+    )
+    if json:
+        print_json(result.record)
+        return
+    metrics = result.record["metrics"]
+    print(f"Mean squared error of the actions of the validation episodes: {metrics['validation']['mse']:.4f}")
+    print(f"Model written to {output}. Next: aaren evaluate {output}")
+
+
+def _context(given: str) -> int | None:
+    """Steps of a window, or None for whole episodes."""
+    if given == "all":
+        return None
+    if not given.isdecimal() or int(given) < 1:
+        raise ValueError(f"--context: expected a number of steps of at least 1, or 'all'; received {given!r}")
+    return int(given)
+
+
+def _bounds(given: str) -> tuple[float, float]:
+    """Two numbers from text such as "-1,1"."""
+    try:
+        low, high = (float(part) for part in given.split(","))
+        if not low < high:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"--action-bounds: expected two ascending numbers, such as -1,1; received {given!r}") from None
+    return low, high

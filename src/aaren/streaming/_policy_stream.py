@@ -1,0 +1,234 @@
+"""One live episode of a policy: an observation in, an action out, then its reward."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from aaren.data import Schema, parse_row
+from aaren.errors import DataError
+from aaren.models import (
+    ActingMode,
+    ActingState,
+    Policy,
+    PolicyPreprocessing,
+    begin_episodes,
+    choose_actions,
+    observe_rewards,
+)
+from aaren.streaming._base import ModelStream
+from aaren.streaming._base import Policy as BadRowPolicy
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyAction:
+    """What a policy says to a row.
+
+    Args:
+        row: number of the row in its stream, from 1.
+        action: in the user's units, shape (actions,).
+        return_to_go: what it still asks for, in the user's units.
+    """
+
+    row: int
+    action: NDArray[np.float32]
+    return_to_go: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: row, action, return_to_go."""
+        action = [float(f"{value:.7g}") for value in self.action.tolist()]
+        return {"row": self.row, "action": action, "return_to_go": float(f"{self.return_to_go:.7g}")}
+
+
+class PolicyStream(ModelStream[Policy, PolicyAction]):
+    """A live episode. `act` and `observe` take turns; or `update` takes rows of observation and reward.
+
+    Args:
+        model: a trained policy.
+        state_file: go on from this snapshot if the file is there; None or no such file begins an episode.
+        on_bad_row: what becomes of a row with a number that is missing or not finite: "error" raises, "skip" leaves
+            the row out, "impute" takes the training mean for an observation and 0 for a reward.
+        mode: "streamed": constant time and memory, all of the episode kept; "windowed": the last K steps read again
+            before each action, as in training.
+        target_return: the return to ask for, in the user's units; None for that of the preprocessing.
+
+    Raises:
+        ValueError: the model has no preprocessing, or an argument is not one of its choices.
+        ModelFileError: the snapshot is damaged, of another model, or of the other mode.
+
+    Example:
+        agent = aaren.load("model/").stream()
+        observation, _ = environment.reset()
+        while True:
+            observation, reward, terminated, truncated, _ = environment.step(agent.act(observation))
+            agent.observe(reward)
+            if terminated or truncated:
+                observation, _ = environment.reset()
+                agent.reset()
+    """
+
+    _state: ActingState
+
+    def __init__(
+        self,
+        model: Policy,
+        state_file: str | Path | None = None,
+        *,
+        on_bad_row: BadRowPolicy = "error",
+        mode: ActingMode = "streamed",
+        target_return: float | None = None,
+    ) -> None:
+        super().__init__(model, on_bad_row)
+        assert model.preprocessing is not None, "the base has refused it"
+        self._preprocessing: PolicyPreprocessing = model.preprocessing
+        self.mode: ActingMode = mode
+        self._target = target_return
+        self._state = begin_episodes(model, 1, mode, target_return)
+        self._awaits_reward = False
+        self._restore(state_file)
+
+    @property
+    def schema(self) -> Schema:
+        """The columns of a row: the observation's numbers, and the reward of the step before."""
+        return Schema(self._preprocessing.scaler.names, ("reward",))
+
+    @property
+    def return_to_go(self) -> float:
+        """What is still to come of the return that was asked for."""
+        return float(self._state.return_to_go)
+
+    def act(self, observation: ArrayLike) -> NDArray[np.float32]:
+        """The action for an observation, shape (observations,); shape (actions,), within its bounds.
+
+        Raises:
+            DataError: a number is missing or not finite, or the episode is longer than any that the policy knows.
+            ValueError: the reward of the action before was not observed, or the shape is another.
+        """
+        if self._awaits_reward:
+            raise ValueError("act: expected the reward of the action before; call observe(reward) first")
+        values = np.asarray(observation, dtype=np.float64)
+        number = self._rows + 1
+        if values.shape == (len(self._preprocessing.scaler.names),):
+            values = self._checked(values, number)
+        self._require_room(number)
+        action = self._act(values)
+        self._rows = self._last_taken = number
+        return action
+
+    def observe(self, reward: float, action: ArrayLike | None = None) -> None:
+        """Tell what the action brought.
+
+        Args:
+            reward: in the user's units.
+            action: what was really done, shape (actions,), if it was something else.
+
+        Raises:
+            DataError: the reward or the action is not finite.
+            ValueError: there was no action since the last reward, or its shape is another.
+        """
+        if not self._awaits_reward:
+            raise ValueError("observe: expected a call of act before, received a reward without an action")
+        done = None if action is None else np.asarray(action, dtype=np.float64)
+        if done is not None and done.shape != (self.model.config.actions,):
+            raise ValueError(f"action: expected shape ({self.model.config.actions},), received {done.shape}")
+        if not np.isfinite(reward) or (done is not None and not np.isfinite(done).all()):
+            raise DataError(f"expected a finite reward and action, received {reward} and {done}", source="stream")
+        self._observe(float(reward), done)
+
+    def reset(self, target_return: float | None = None) -> None:
+        """Begin a new episode.
+
+        Args:
+            target_return: the return to ask for; None for that of the stream.
+        """
+        target = self._target if target_return is None else target_return
+        self._state = begin_episodes(self.model, 1, self.mode, target)
+        self._awaits_reward = False
+
+    def _check(self, row: Any, number: int) -> tuple[NDArray[np.float64], float | None]:
+        """The observation, and the reward of the step before; None at the start of an episode.
+
+        A row is a mapping by column, or the numbers of the observation and then the reward.
+        """
+        parsed = parse_row(self.schema, row, row=number, source="stream")
+        reward = float(parsed.values[-1])
+        place: dict[str, Any] = {"source": "stream", "line": number, "column": "reward"}
+        if not self._awaits_reward:
+            if not np.isnan(reward) or parsed.nonfinite[-1]:
+                raise DataError(
+                    f"expected no reward before the first action, received {reward}; leave it empty", **place
+                )
+            return self._checked_and_room(parsed.values[:-1], number), None
+        if not np.isfinite(reward):
+            if self.on_bad_row != "impute":
+                raise DataError(
+                    f"expected the reward of the action before, received {reward}; give it, or choose "
+                    "on_bad_row='skip' or 'impute'",
+                    **place,
+                )
+            reward = 0.0
+        return self._checked_and_room(parsed.values[:-1], number), reward
+
+    def _apply(self, checked: tuple[NDArray[np.float64], float | None], number: int) -> PolicyAction:
+        observation, reward = checked
+        if reward is not None:
+            self._observe(reward, None)
+        return PolicyAction(number, self._act(observation), self.return_to_go)
+
+    def _own_header(self) -> dict[str, Any]:
+        return {"mode": self.mode, "awaits_reward": self._awaits_reward, "target_return": self._target}
+
+    def _restore_own(self, header: Mapping[str, Any]) -> None:
+        if header["mode"] != self.mode:
+            raise ValueError(f"it is of the mode {header['mode']!r}, this stream is {self.mode!r}")
+        target = header["target_return"]
+        self._awaits_reward = bool(header["awaits_reward"])
+        self._target = None if target is None else float(target)
+
+    def _checked_and_room(self, values: NDArray[np.float64], number: int) -> NDArray[np.float64]:
+        self._require_room(number)
+        return self._checked(values, number)
+
+    def _checked(self, values: NDArray[np.float64], number: int) -> NDArray[np.float64]:
+        """The observation, all of it finite, also when scaled."""
+        scaler = self._preprocessing.scaler
+        with np.errstate(over="ignore", invalid="ignore"):
+            bad = ~(np.abs(scaler.transform(values)) <= _LARGEST)
+        if bad.any() and self.on_bad_row != "impute":
+            index = int(bad.argmax())
+            raise DataError(
+                f"expected a finite number that float32 can hold, received {values[index]}; a policy needs all of its "
+                "observation; choose on_bad_row='skip' or 'impute'",
+                source="stream",
+                line=number,
+                column=scaler.names[index],
+            )
+        return np.where(bad, scaler.mean, values)
+
+    def _require_room(self, number: int) -> None:
+        """Refuse a step beyond the table of time steps."""
+        step = int(self._state.memory.timestep) + self._awaits_reward
+        if step >= self.model.config.max_episode_steps:
+            raise DataError(
+                f"expected at most max_episode_steps = {self.model.config.max_episode_steps} steps in an episode, "
+                "received one more; call reset(), or train with a larger max_episode_steps",
+                source="stream",
+                line=number,
+            )
+
+    def _act(self, observation: NDArray[np.float64]) -> NDArray[np.float32]:
+        actions, self._state = choose_actions(self.model, observation[None], self._state)
+        self._awaits_reward = True
+        return actions[0]
+
+    def _observe(self, reward: float, action: NDArray[np.float64] | None) -> None:
+        done = None if action is None else action[None]
+        self._state = observe_rewards(self.model, [reward], self._state, done)
+        self._awaits_reward = False

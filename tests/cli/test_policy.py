@@ -1,0 +1,162 @@
+"""Policies on the command line: recorded, trained, evaluated, streamed; and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+import aaren as library
+from aaren.cli._app import run
+from aaren.data import observation_names, read_episodes
+from aaren.evaluation import run_episodes
+
+Command = Callable[..., Any]
+TINY = "--d-model 8 --num-layers 1 --dim-feedforward 16 --epochs 1 --steps 2 --batch-size 4 --accelerator cpu"
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Some hundred steps of Hopper, recorded by the command line."""
+    folder = os.environ.get("AAREN_DATA")
+    policies = Path(folder or ".") / "rl" / "policies"
+    if not folder or not policies.is_dir():
+        pytest.fail("set AAREN_DATA to the folder with the real data sets; rl/policies must be in it")
+    path = tmp_path_factory.mktemp("recorded") / "hopper.hdf5"
+    line = ["data", "regenerate", "Hopper-v4", "medium-replay", "--policies", str(policies), "--steps", "300"]
+    assert run([*line, "-o", str(path)]) == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def acting(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy that the command line trained on them."""
+    folder = tmp_path_factory.mktemp("acting") / "model"
+    line = ["train", "policy", str(recorded), "--environment", "Hopper-v4", *TINY.split(), "-o", str(folder)]
+    assert run(line) == 0
+    return folder
+
+
+def test_from_recording_to_returns(aaren: Command, recorded: Path, acting: Path) -> None:
+    """`evaluate` prints the returns that `run_episodes` gives, in both modes or in one."""
+    assert read_episodes(recorded).steps >= 300
+    model = library.load(acting)
+    (found,) = aaren("evaluate", acting, "--episodes", 2, "--seed", 3, "--json").lines()
+    assert list(found) == ["streamed", "windowed"]
+    for mode, result in found.items():
+        assert result == json.loads(json.dumps(run_episodes(model, episodes=2, seed=3, mode=mode).to_dict()))
+    done = aaren("evaluate", acting, "--episodes", 1, "--mode", "streamed", "--target-return", 100)
+    assert done.code == 0
+    assert done.out.startswith("Hopper-v4, aaren, streamed, asked for 100: mean return ")
+    assert "normalised score" in done.out
+    assert done.out.count("\n") == 1
+
+
+def test_several_files_and_the_record(aaren: Command, recorded: Path, tmp_path: Path) -> None:
+    """Several files are joined, and --json prints the record of the run."""
+    options = [*TINY.split(), "--context", "all", "--encoder", "gru", "--json", "-o", tmp_path / "m"]
+    done = aaren("train", "policy", recorded, recorded, "--environment", "Hopper-v4", *options)
+    (record,) = done.lines()
+    assert record["data"]["source"] == "hopper.hdf5 + hopper.hdf5"
+    assert record["config"]["context"] is None
+    assert record["config"]["encoder"] == "gru"
+    assert "episodes" in done.err
+
+
+def test_rows_to_actions(aaren: Command, acting: Path, recorded: Path, tmp_path: Path) -> None:
+    """A row of observation and reward gives a line with the action, and a restart goes on."""
+    episode = read_episodes(recorded).episodes[0]
+    names = [*observation_names(11), "reward"]
+    rewards = ["", *map(str, episode.rewards[:5].tolist())]
+    lines = [",".join([*map(str, episode.observations[i].tolist()), rewards[i]]) for i in range(5)]
+    text = "\n".join([",".join(names), *lines]) + "\n"
+    done = aaren("stream", acting, stdin=text.encode())
+    assert [line["row"] for line in done.lines()] == [1, 2, 3, 4, 5]
+    agent = library.load(acting).stream()
+    for index, line in enumerate(done.lines()):
+        if index:
+            agent.observe(float(episode.rewards[index - 1]))
+        assert np.allclose(agent.act(episode.observations[index]), line["action"], atol=1e-6)
+    first = "\n".join([",".join(names), *lines[:2]]) + "\n"
+    rest = "\n".join([",".join(names), *lines[2:]]) + "\n"
+    state = ["--state", tmp_path / "state"]
+    halves = [aaren("stream", acting, *state, stdin=half.encode()).out for half in (first, rest)]
+    assert "".join(halves) == done.out
+
+
+REFUSED = {
+    "no file": ("train policy --environment Hopper-v4 -o NEW", "DATA: expected at least one HDF5 file"),
+    "a file that is not there": ("train policy nowhere.hdf5 --environment Hopper-v4 -o NEW", "no such file"),
+    "a table": ("train policy TABLE --environment Hopper-v4 -o NEW", "expected an HDF5 file"),
+    "no number of steps": (
+        "train policy EPISODES --environment Hopper-v4 -o NEW --context some",
+        "--context: expected",
+    ),
+    "no context": ("train policy EPISODES --environment Hopper-v4 -o NEW --context 0", "--context: expected"),
+    "bounds": (
+        "train policy EPISODES --environment Hopper-v4 -o NEW --action-bounds 1",
+        "--action-bounds: expected two",
+    ),
+    "a seed beyond bounds": (
+        "train policy EPISODES --environment Hopper-v4 -o NEW --seed 99999999999",
+        "--seed: expected",
+    ),
+    "a table for a policy": ("evaluate ACTING TABLE", "DATA: expected none for a policy"),
+    "no table for a forecaster": ("evaluate MODEL", "DATA: expected a file to evaluate a forecaster on, received none"),
+    "no episodes": ("evaluate ACTING --episodes 0", "episodes: expected at least 1"),
+    "what comes after a policy": ("predict ACTING TABLE", "expected a forecaster"),
+    "a stream without columns": ("stream ACTING", "expected a header and rows"),
+    "no folder of policies": (
+        "data regenerate Hopper-v4 medium --policies nowhere -o NEW",
+        "expected a folder of policies",
+    ),
+    "an empty folder of policies": ("data regenerate Hopper-v4 medium --policies FOLDER -o NEW", "Hopper-sac.npz"),
+    "no such environment": ("data regenerate Chess-v0 medium --policies FOLDER -o NEW", "among Ant, HalfCheetah"),
+    "a file in no folder": ("data regenerate Hopper-v4 medium --policies FOLDER -o FOLDER/no/x", "there is no folder"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused(
+    case: str,
+    aaren: Command,
+    trained: Path,
+    acting: Path,
+    recorded: Path,
+    table: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What cannot be done is one line with exit code 1, and no file that was not there before."""
+    line, words = REFUSED[case]
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    places = {
+        "TABLE": table,
+        "MODEL": trained,
+        "ACTING": acting,
+        "EPISODES": recorded,
+        "FOLDER": tmp_path / "folder",
+        "NEW": tmp_path / "new",
+    }
+    for name, place in places.items():
+        line = line.replace(name, str(place))
+    before = sorted(tmp_path.rglob("*"))
+    assert words in aaren(*line.split()).refusal()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_damaged_episodes(aaren: Command, recorded: Path, tmp_path: Path) -> None:
+    """A file without a key is told by file and key."""
+    path = tmp_path / "bad.hdf5"
+    path.write_bytes(recorded.read_bytes())
+    with h5py.File(path, "a") as file:
+        del file["rewards"]
+    said = aaren("train", "policy", path, "--environment", "Hopper-v4", "-o", tmp_path / "m").refusal()
+    assert f"{path}: expected 'rewards', received a file with actions, observations, terminals, timeouts" in said
