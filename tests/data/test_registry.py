@@ -179,6 +179,6 @@ def test_the_import_is_light():
 
 
 def test_the_public_names_are_there():
-    """Everything in `__all__` exists, and the list is sorted."""
+    """Everything in `__all__` exists, and the list is sorted, constants first."""
     assert all(hasattr(aaren.data, name) for name in aaren.data.__all__)
-    assert aaren.data.__all__ == sorted(aaren.data.__all__)
+    assert aaren.data.__all__ == sorted(aaren.data.__all__, key=lambda name: (not name.isupper(), name))

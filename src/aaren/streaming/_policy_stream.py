@@ -65,13 +65,10 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
 
     Example:
         agent = aaren.load("model/").stream()
-        observation, _ = environment.reset()
-        while True:
-            observation, reward, terminated, truncated, _ = environment.step(agent.act(observation))
-            agent.observe(reward)
-            if terminated or truncated:
-                observation, _ = environment.reset()
-                agent.reset()
+        action = agent.act(observation)  # (actions,), in the units of the environment
+        observation, reward, terminated, truncated, _ = environment.step(action)
+        agent.observe(reward)
+        agent.reset()  # where the episode has ended
     """
 
     _state: ActingState
