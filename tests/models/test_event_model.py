@@ -190,7 +190,7 @@ def test_expected_next() -> None:
     longest = model.preprocessing.longest
     assert torch.allclose(expected.mean, distribution.mean(longest)[:, -1])
     assert torch.allclose(expected.median, distribution.quantile(0.5)[:, -1])
-    assert torch.allclose(expected.mark_probabilities.sum(-1), torch.ones(2, dtype=torch.float64))
+    assert torch.allclose(expected.mark_probabilities.sum(-1), torch.ones(2))
 
 
 @pytest.mark.usefixtures("without_shape_checks")

@@ -71,5 +71,5 @@ def test_targets_choose() -> None:
     assert {recipe.setting for recipe in chosen(("forecasting",))} == {"forecasting"}
     assert [recipe.name for recipe in chosen(("forecasting/ETTh2", "forecasting/ETTh2"))] == ["forecasting/ETTh2"]
     assert len(chosen(SETTINGS)) == len(recipes())
-    with pytest.raises(RecipeError, match=r"received 'forecasting/etth1'; did you mean forecasting/ETTh1\?"):
-        chosen(("forecasting/etth1",))
+    with pytest.raises(RecipeError, match=r"received 'forecasting/ETTh11'; did you mean forecasting/ETTh1\?"):
+        chosen(("forecasting/ETTh11",))

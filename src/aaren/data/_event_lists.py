@@ -14,7 +14,7 @@ from aaren.data._events import Duplicates, EventSequence, checked_sequence, even
 from aaren.data._plain_pickle import plain, read_plain_pickle
 from aaren.errors import DataError
 
-_TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # first of the pickles that torch.save wrote before it wrote zip files
+_TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # first of the pickles in PyTorch's files before they were zip files
 
 
 class _Lists:
@@ -157,7 +157,7 @@ def events_of_pickle(data: bytes, number: int | None, source: str, duplicates: D
     values = read_plain_pickle(data, source)
     if values and values[0] == _TORCH_MAGIC:
         if len(values) != 5:
-            raise DataError("expected a file as torch.save wrote it, received a part of one", source=source)
+            raise DataError("expected a file as PyTorch writes it, received a part of one", source=source)
         values = values[3:4]
     value = values[0] if len(values) == 1 else None
     if not isinstance(value, dict):

@@ -92,10 +92,10 @@ def _content(data: bytes, name: str, number: int | None, source: str, duplicates
 
 
 def _torch_pickle(data: bytes, source: str) -> bytes:
-    """The pickle inside a zip file as torch.save writes it."""
+    """The pickle inside a zip file as PyTorch writes it."""
     found = [content for name, content in read_zip(data, source).items() if name.split("/")[-1] == "data.pkl"]
     if len(found) != 1:
-        raise DataError("expected a zip file as torch.save writes it, received another", source=source)
+        raise DataError("expected a zip file as PyTorch writes it, received another", source=source)
     return found[0]
 
 

@@ -13,7 +13,7 @@ _HALVINGS = 50
 
 
 class EventDistribution(NamedTuple):
-    r"""The distribution of the next event after each token, in float64, in units of the mean training interval.
+    r"""The distribution of the next event after each token, in units of the mean training interval.
 
     .. math::
         p(\tau) = \sum_k w_k \frac{1}{\tau \sigma_k \sqrt{2\pi}}
@@ -25,7 +25,7 @@ class EventDistribution(NamedTuple):
     Args:
         log_weights: log w, shape (..., components); they sum to 1.
         locations: μ, the same shape.
-        scales: σ, the same shape.
+        scales: σ, the same shape; these three in float64.
         mark_logits: shape (..., marks).
 
     Source: arXiv 1909.12127 (log-normal mixture), equation 2.

@@ -208,9 +208,8 @@ class EventModel(Model[EventConfig, EventPreprocessing]):
             weights.log_softmax(-1),
             mean + deviation * locations,
             deviation * scales.clamp(*_LOG_SCALES).exp(),
-            encoded.new_zeros(*encoded.shape[:-1], 0).double()
-            if self.mark_head is None
-            else self.mark_head(encoded).double(),
+            # marks may be thousands, for which float64 would cost much memory and tell nothing
+            encoded.new_zeros(*encoded.shape[:-1], 0) if self.mark_head is None else self.mark_head(encoded),
         )
 
     def init_state(self, batch_size: int = 1) -> EventState:
