@@ -210,14 +210,18 @@ def fused_step(
         _plans[owner] = plan
     if len(states) != len(plan.states) or x.shape[-1] != plan.arguments[0][0]:
         return None
+    parts: list[Tensor] = []
     for (heads, dim), state in zip(plan.states, states, strict=True):
         if type(state) is not AttentionState:
             return None
         m, u, w = state.max_score, state.normalizer, state.weighted_sum
         if m.shape != (batch, heads) or u.shape != m.shape or w.shape != (batch, heads, dim):
             return None
-        if not (m.is_cpu and u.is_cpu and w.is_cpu and is_plain(m, u, w)):
+        if not (m.is_cpu and u.is_cpu and w.is_cpu):
             return None
+        parts += (m, u, w)
+    if not is_plain(*parts):
+        return None
     if elapsed is None:
         if any(arguments[_BY_TIME] for arguments in plan.arguments):
             return None
