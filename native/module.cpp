@@ -141,6 +141,52 @@ void layers_step(const nb::list& layers, int64_t batch, uintptr_t x, uintptr_t e
   }
 }
 
+// The check of a plan of aaren.nn._fused_step, on every streamed token: a hundred look-ups, each of which takes Python
+// longer than the machine. What the four lists hold is said there; `absent` stands for an entry that must not be there.
+bool unchanged(const nb::list& modules, const nb::list& weights, const nb::list& values, const nb::list& dropouts,
+               nb::handle absent) {
+  static const struct {
+    PyObject *hooks = PyUnicode_InternFromString("_forward_hooks"),
+             *pre_hooks = PyUnicode_InternFromString("_forward_pre_hooks"),
+             *forward = PyUnicode_InternFromString("forward"), *training = PyUnicode_InternFromString("training"),
+             *p = PyUnicode_InternFromString("p"), *data_ptr = PyUnicode_InternFromString("data_ptr"),
+             *shape = PyUnicode_InternFromString("shape"),
+             *is_contiguous = PyUnicode_InternFromString("is_contiguous");
+  } names;
+  const auto entry = [](const nb::handle tuple, int i) { return PyTuple_GET_ITEM(tuple.ptr(), i); };
+  const auto found = [](PyObject* dict, PyObject* name) { return PyDict_GetItemWithError(dict, name); };  // borrowed
+  const auto empty = [](PyObject* hooks) { return hooks && PyObject_Size(hooks) == 0; };
+
+  for (const nb::handle one : modules) {
+    PyObject* own = entry(one, 3);
+    if (found(entry(one, 0), entry(one, 1)) != entry(one, 2) || !empty(found(own, names.hooks)) ||
+        !empty(found(own, names.pre_hooks)) || found(own, names.forward))
+      return false;
+  }
+  for (const nb::handle one : weights) {
+    PyObject* weight = entry(one, 2);
+    if (found(entry(one, 0), entry(one, 1)) != weight) return false;
+    const nb::object address = nb::steal(PyObject_CallMethodNoArgs(weight, names.data_ptr));
+    const nb::object shape = nb::steal(PyObject_GetAttr(weight, names.shape));
+    const nb::object dense = nb::steal(PyObject_CallMethodNoArgs(weight, names.is_contiguous));
+    if (!address.is_valid() || !shape.is_valid() || !dense.is_valid()) throw nb::python_error();
+    if (dense.ptr() != Py_True || PyObject_RichCompareBool(address.ptr(), entry(one, 3), Py_EQ) != 1 ||
+        PyObject_RichCompareBool(shape.ptr(), entry(one, 4), Py_EQ) != 1)
+      return false;
+  }
+  for (const nb::handle one : values) {
+    PyObject* now = found(entry(one, 0), entry(one, 1));
+    if ((now ? now : absent.ptr()) != entry(one, 2)) return false;
+  }
+  for (const nb::handle own : dropouts) {
+    if (found(own.ptr(), names.training) == Py_False) continue;
+    PyObject* p = found(own.ptr(), names.p);
+    if (!p || PyFloat_AsDouble(p) != 0) return false;
+  }
+  if (PyErr_Occurred()) throw nb::python_error();
+  return true;
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -153,6 +199,7 @@ NB_MODULE(_native, m) {
   m.def("backward", backward, "threads"_a, "shape"_a, "grad_outputs"_a, "scores"_a, "values"_a, "outputs"_a, "gain"_a,
         "end_acc"_a, "end_r"_a, "start_mean"_a, "grad_scores"_a, "grad_values"_a, "grad_log_decay"_a.none(),
         "grad_start_mean"_a, "grad_start_lse"_a);
+  m.def("unchanged", unchanged, "modules"_a, "weights"_a, "values"_a, "dropouts"_a, "absent"_a);
   m.def("use", use, "Run the kernels of this instruction set from now on.");
   m.def("in_use", [] { return kernels->name; });
   m.def("supported", [] {

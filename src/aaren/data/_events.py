@@ -17,6 +17,8 @@ from aaren.errors import DataError
 
 Duplicates = Literal["error", "drop", "keep"]
 """What becomes of two events of one sequence at the same time."""
+Short = Literal["error", "drop"]
+"""What becomes of a sequence of fewer than two events."""
 
 
 class EventColumns(NamedTuple):
@@ -108,6 +110,31 @@ class EventSet:
         return f"{head}\nevents in a sequence: {min(lengths)} to {max(lengths)}; mean interval: {interval:.6g}{unit}"
 
 
+def long_enough(events: EventSet, short: Short) -> EventSet:
+    """The set without sequences of fewer than two events, which have no interval, or a refusal of the first of them.
+
+    Raises:
+        DataError: there is one and `short` is "error", or nothing is left.
+    """
+    kept = [number for number, one in enumerate(events.sequences) if len(one.times) >= 2]
+    if len(kept) < len(events.sequences) and short == "error":
+        one = next(one for one in events.sequences if len(one.times) < 2)
+        raise event_error(
+            f"expected at least two events, received {len(one.times)}; leave the sequence out, or read with "
+            "short='drop'",
+            events.source,
+            one.name,
+        )
+    if not kept:
+        raise DataError("expected a sequence of at least two events, received none", source=events.source)
+    place = {number: index for index, number in enumerate(kept)}
+    parts = {
+        name: tuple(place[number] for number in numbers if number in place) for name, numbers in events.parts.items()
+    }
+    sequences = tuple(events.sequences[number] for number in kept)
+    return dataclasses.replace(events, sequences=sequences, parts=MappingProxyType(parts))
+
+
 def split_sequences(events: EventSet, fractions: Sequence[float | int] = (0.6, 0.2, 0.2)) -> tuple[EventSet, ...]:
     """Split the sequences, in their order, into training, validation and test.
 
@@ -161,7 +188,7 @@ def checked_sequence(
     end: float | None = None,
     padding: int | None = None,
 ) -> EventSequence:
-    """A sequence whose events are known to be in order, with marks that exist.
+    """A sequence whose events are known to be in order, with marks that exist; it may be too short to be of use.
 
     Args:
         name: of the sequence.
@@ -202,11 +229,10 @@ def checked_sequence(
         )
     if same.size and duplicates == "drop":
         times, marks = np.delete(times, same), None if marks is None else np.delete(marks, same)
-    if len(times) < 2:
-        raise refuse(f"expected at least two events, received {len(times)}; leave the sequence out")
-    start = float(times[0]) if start is None else start
-    end = float(times[-1]) if end is None else end
-    if not (np.isfinite(start) and np.isfinite(end)) or start > times[0] or end < times[-1]:
+    first, last = (times[0], times[-1]) if len(times) else (0.0, 0.0)
+    start = float(first) if start is None else start
+    end = float(last) if end is None else end
+    if not (np.isfinite(start) and np.isfinite(end)) or (len(times) and (start > first or end < last)):
         raise refuse(
             f"expected an observation that holds all events, {times[0]} to {times[-1]}, received {start} to {end}"
         )

@@ -11,7 +11,7 @@ from typing import Any
 from aaren.data._event_arrays import Content, events_of_arrays
 from aaren.data._event_lists import events_of_json, events_of_pickle, events_of_text
 from aaren.data._event_table import events_of_table
-from aaren.data._events import Duplicates, EventColumns, EventSet, mark_names
+from aaren.data._events import Duplicates, EventColumns, EventSet, Short, long_enough, mark_names
 from aaren.data._stored import read_npz, read_stored, read_zip
 from aaren.errors import DataError
 
@@ -25,6 +25,7 @@ def read_events(
     times: str | os.PathLike[str] | None = None,
     marks: Sequence[str] | int | None = None,
     duplicates: Duplicates = "error",
+    short: Short = "error",
     time: str = "auto",
     mark: str | None = "auto",
     sequence: str | None = "auto",
@@ -42,6 +43,8 @@ def read_events(
         duplicates: for two events of one sequence at the same time: "error" refuses the file, "drop" leaves the later
             event out, "keep" takes both. A simple point process has no such events; see `EventModel` for what their
             interval of 0 counts as.
+        short: for a sequence of fewer than two events, which has no interval: "error" refuses the file, "drop" leaves
+            the sequence out.
         time: of a table, the column of the times: numbers, or dates, which count in seconds; "auto" is the one called
             time, date, timestamp, datetime or ds.
         mark: of a table, the column of the marks; None for none; "auto" is the one called mark, if there is one.
@@ -63,8 +66,20 @@ def read_events(
     """
     if duplicates not in ("error", "drop", "keep"):
         raise ValueError(f"duplicates: expected 'error', 'drop' or 'keep', received {duplicates!r}")
+    if short not in ("error", "drop"):
+        raise ValueError(f"short: expected 'error' or 'drop', received {short!r}")
+    return long_enough(_read(source, times, marks, duplicates, EventColumns(time, mark, sequence)), short)
+
+
+def _read(
+    source: Any,
+    times: str | os.PathLike[str] | None,
+    marks: Sequence[str] | int | None,
+    duplicates: Duplicates,
+    columns: EventColumns,
+) -> EventSet:
+    """All sequences, however short."""
     names = tuple(mark_names(marks)) if isinstance(marks, int) else None if marks is None else tuple(marks)
-    columns = EventColumns(time, mark, sequence)
     if not isinstance(source, str | os.PathLike):
         return events_of_table(source, names, columns, duplicates)
     label = str(source)

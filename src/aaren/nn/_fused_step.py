@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aaren.nn._aaren import Aaren
-from aaren.ops import AttentionState, checks_finite, choose_backend, is_plain, native_layers_step
+from aaren.ops import AttentionState, checks_finite, choose_backend, is_plain, native_layers_step, native_unchanged
 
 LARGEST_BATCH = 8  # beyond it the matrix products of a library are faster
 _ACTIVATIONS: tuple[Any, ...] = (F.relu, F.gelu)  # by their numbers in native/layer.h
@@ -32,45 +32,24 @@ class _Plan(NamedTuple):
 
     Args:
         modules: every submodule, with the dictionary and the name that it was found by, and its attributes.
-        weights: every parameter, with the dictionary and the name that it was found by.
-        addresses: of the parameters.
-        shapes: of the parameters.
+        weights: every parameter, with the dictionary and the name that it was found by, its address and its shape.
         values: dictionary, name and value of what else decides the numbers: activations, epsilons, absent biases, ...
-        dropouts: of all layers.
+        dropouts: attributes of all dropouts.
         arguments: of each layer, for `native_layers_step`.
         states: (heads, dim) of each layer's state.
     """
 
     modules: list[tuple[Attributes, str, nn.Module, Attributes]]
-    weights: list[tuple[Attributes, str, nn.Parameter]]
-    addresses: list[int]
-    shapes: list[torch.Size]
+    weights: list[tuple[Attributes, str, nn.Parameter, int, torch.Size]]
     values: list[tuple[Attributes, str, object]]
-    dropouts: list[Any]
+    dropouts: list[Attributes]
     arguments: list[tuple[Any, ...]]
     states: list[tuple[int, int]]
 
     def holds(self) -> bool:
         """Whether nothing was replaced, resized, moved, set or hooked, and no dropout is active."""
-        for modules, name, module, own in self.modules:
-            if modules.get(name) is not module or own["_forward_hooks"] or own["_forward_pre_hooks"]:
-                return False
-            if "forward" in own:
-                return False
-        for parameters, name, weight in self.weights:
-            if parameters.get(name) is not weight:
-                return False
-        for attributes, name, value in self.values:
-            if attributes.get(name, _ABSENT) is not value:
-                return False
-        for dropout in self.dropouts:
-            if dropout.training and dropout.p > 0:
-                return False
-        weights = [weight for _, _, weight in self.weights]
         return (
-            [weight.data_ptr() for weight in weights] == self.addresses
-            and [weight.shape for weight in weights] == self.shapes
-            and False not in [weight.is_contiguous() for weight in weights]
+            native_unchanged(self.modules, self.weights, self.values, self.dropouts, _ABSENT)
             and not torch.nn.modules.module._has_any_global_hook()
         )
 
@@ -91,9 +70,7 @@ class _Plan(NamedTuple):
             return None
         if weight.untyped_storage().nbytes() < weight.nbytes:  # memory that was given back
             return None
-        self.weights.append((parameters, name, weight))
-        self.addresses.append(weight.data_ptr())
-        self.shapes.append(weight.shape)
+        self.weights.append((parameters, name, weight, weight.data_ptr(), weight.shape))
         return weight.data_ptr()
 
 
@@ -104,7 +81,7 @@ _plans: WeakKeyDictionary[nn.Module, _Plan] = WeakKeyDictionary()
 def _make_plan(owner: nn.Module, kind: type[nn.Module]) -> _Plan | None:
     """The plan of a layer or a stack, or None where a layer is not as its class made it, or not float32 on the CPU."""
     layers: list[Any] = [owner]
-    plan = _Plan([], [], [], [], [], [], [], [])
+    plan = _Plan([], [], [], [], [], [])
     if not isinstance(owner, kind):
         stack: Any = owner._modules["layers"]
         layers = list(stack)
@@ -162,7 +139,7 @@ def _add_layer(plan: _Plan, layer: nn.Module, width: int) -> bool:
         return False
     sizes = width, heads, hidden, layer.norm_first, attention.decay == "time"
     plan.arguments.append((*sizes, number, norm1.eps, norm2.eps, tuple(addresses)))
-    plan.dropouts.extend(parts[name] for name in _DROPOUTS)
+    plan.dropouts.extend(vars(parts[name]) for name in _DROPOUTS)
     plan.states.append((heads, width // heads))
     return True
 

@@ -7,6 +7,7 @@ from aaren.ops._checks import check_finite, checks_finite
 from aaren.ops._eager import is_plain
 from aaren.ops._native_backend import instruction_set
 from aaren.ops._native_backend import layers_step as native_layers_step
+from aaren.ops._native_backend import unchanged as native_unchanged
 from aaren.ops._prefix_attention import prefix_attention
 from aaren.ops._reference import step
 from aaren.ops._registry import Backend, backends, choose_backend, register_backend
@@ -23,6 +24,7 @@ __all__ = [
     "is_plain",
     "kept_dtype",
     "native_layers_step",
+    "native_unchanged",
     "prefix_attention",
     "register_backend",
     "step",

@@ -270,3 +270,19 @@ def layers_step(
         y.data_ptr(),
     )
     return y, ends
+
+
+def unchanged(modules: list[Any], weights: list[Any], values: list[Any], dropouts: list[Any], absent: object) -> bool:
+    """Whether nothing has changed of what `aaren.nn._fused_step` found out about some layers.
+
+    Args:
+        modules: tuples of a dictionary, a name, the module that must be found there, and its attributes, which must
+            hold neither hooks nor a `forward` of its own.
+        weights: tuples of a dictionary, a name, the parameter that must be found there, contiguous, its address and
+            its shape.
+        values: tuples of a dictionary, a name and the very object that must be found there, or `absent`.
+        dropouts: attributes of dropouts, which must be out of training or of probability 0.
+        absent: what stands for an entry that must not be there.
+    """
+    assert _native is not None
+    return bool(_native.unchanged(modules, weights, values, dropouts, absent))

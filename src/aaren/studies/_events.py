@@ -16,20 +16,20 @@ def read(plan: Plan) -> tuple[EventSet, EventSet, EventSet]:
     """Training, validation and test sequences of a recipe."""
     settings = plan.part("data")
     name = plan.recipe.dataset.name
-    duplicates = settings.get("duplicates", "error")
+    rules = {name: settings[name] for name in ("duplicates", "short") if name in settings}
     if settings.get("source") == "sine":
         return _split(sine_events(settings["seed"], sequences=settings["sequences"]), settings)
     if settings.get("source") == "uber":
         return _split(uber_sequences(find(name)), settings)
     files = find_parts(name)
     if "train" in files:
-        train = read_events(files["train"], times=files.get("train_times"), duplicates=duplicates)
-        test = read_events(files["test"], times=files.get("test_times"), duplicates=duplicates)
+        train = read_events(files["train"], times=files.get("train_times"), **rules)
+        test = read_events(files["test"], times=files.get("test_times"), **rules)
         if "validation" in files:
-            return train, read_events(files["validation"], duplicates=duplicates), test
+            return train, read_events(files["validation"], **rules), test
         learned, aside = split_sequences(train, settings["split"])
         return learned, aside, test
-    whole = read_events(files["data"], duplicates=duplicates)
+    whole = read_events(files["data"], **rules)
     if "test" in whole.parts:
         learned, aside = split_sequences(whole.part("train"), settings["split"])
         return learned, aside, whole.part("test")
