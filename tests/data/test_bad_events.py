@@ -234,3 +234,18 @@ def test_files_of_no_kind(write: Callable[..., Path], tmp_path: Path) -> None:
     for path in (tmp_path / "nowhere.json", tmp_path, tmp_path / "nul\0.npz", write(b"abc", "e.dat")):
         with pytest.raises(AarenError):
             read_events(path)
+
+
+def test_short_sequences_are_left_out_if_asked(tmp_path: Path) -> None:
+    """Sequences without an interval go with short="drop", the parts of a file follow, and an empty rest is refused."""
+    path = tmp_path / "events.npz"
+    np.savez(path, times=np.array([0.0, 1.0, 5.0, 2.0, 4.0, 9.0]), offsets=np.array([0, 2, 3, 3, 6]))
+    with pytest.raises(
+        DataError, match=r"sequence '1': .*received 1; leave the sequence out, or read with short='drop'"
+    ):
+        read_events(path)
+    found = read_events(path, short="drop")
+    assert [one.name for one in found.sequences] == ["0", "3"]
+    np.savez(path, times=np.array([0.0, 1.0]), offsets=np.array([0, 1, 2]))
+    with pytest.raises(DataError, match="a sequence of at least two events, received none"):
+        read_events(path, short="drop")

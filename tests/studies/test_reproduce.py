@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from study_cases import tiny
 
-from aaren.errors import RecipeError
-from aaren.studies import ENCODERS, Plan, is_done, plans, read_records, records_file, reproduce
+from aaren.errors import DataError, RecipeError
+from aaren.studies import (
+    ENCODERS,
+    Plan,
+    Recipe,
+    _events,
+    is_done,
+    plans,
+    read_records,
+    read_rows,
+    recipes,
+    records_file,
+    reproduce,
+)
 from aaren.training._fit import _Task
 
 
-def run(plan: Plan, results: Path) -> dict[str, object]:
+def run(plan: Plan, results: Path) -> dict[str, Any]:
     """Run one plan and return its record."""
     ((_, record),) = reproduce([plan], results)
     assert record is not None
@@ -98,3 +111,70 @@ def test_wrong_names_are_refused() -> None:
         plans([tiny()], scale="huge")
     with pytest.raises(RecipeError, match=r"horizons among \(12, 24\), received \[7\]"):
         plans([tiny()], scale="tiny", variants=[7])
+
+
+SMALL_MODEL = {"d_model": 8, "nhead": 2, "num_layers": 1, "dim_feedforward": 8}
+
+
+@pytest.mark.parametrize(
+    ("name", "smaller", "metrics", "simple"),
+    [
+        (
+            "classification/BasicMotions",
+            {"model": SMALL_MODEL, "training": {"epochs": 2}},
+            {"accuracy", "log_loss", "calibration_error"},
+            {"most frequent class", "nearest neighbour", "nearest, normalised"},
+        ),
+        (
+            "events/Taxi-unmarked",
+            {"model": {**SMALL_MODEL, "nhead": 1}, "training": {"epochs": 1}},
+            {"nll", "nll_time", "nll_mark", "rmse", "accuracy", "ks"},
+            {"Poisson", "renewal log-normal"},
+        ),
+        (
+            "rl/Hopper-medium-expert-regenerated",
+            {
+                "data": {"episodes": 1},
+                "model": {**SMALL_MODEL, "nhead": 1},
+                "training": {"steps": 2, "epochs": 1, "batch_size": 4, "warmup_steps": 0},
+            },
+            {"return", "score", "return_streamed", "score_streamed"},
+            {"the data's own episodes"},
+        ),
+    ],
+)
+def test_every_setting_runs(
+    name: str, smaller: dict[str, dict[str, object]], metrics: set[str], simple: set[str], tmp_path: Path
+) -> None:
+    """A run of each setting, on real data, leaves a record of its metrics and of what does without an encoder."""
+    recipe = next(recipe for recipe in recipes() if recipe.name == name)
+    tiny_recipe = Recipe(name, (), recipe.data, recipe.model, recipe.training, {"tiny": smaller})
+    (plan,) = plans([tiny_recipe], scale="tiny", seeds=1, encoders=["aaren-decay"])
+    record = run(plan, tmp_path)
+    assert set(record["metrics"]) == metrics
+    assert set(record["simple"]) == simple
+    assert record["run"]["config"]["decay"] == ("time" if name.startswith("events") else "learned")
+    assert is_done(plan, tmp_path)
+    (row,) = read_rows(tmp_path)
+    assert row.cells["aaren-decay"].mean == record["metrics"][row.metric.name]
+
+
+def test_every_set_that_is_here_is_read_as_its_recipe_says() -> None:
+    """For each event recipe whose data are here, the three parts are there and do not share a sequence."""
+    read = 0
+    for recipe in recipes():
+        if recipe.setting != "events":
+            continue
+        (plan,) = plans([recipe], seeds=1, encoders=["aaren"])
+        if recipe.dataset.status == "original" and recipe.dataset.name != "Wiki":
+            with pytest.raises(DataError, match="is not there"):
+                _events.read(plan)
+            continue
+        parts = _events.read(plan)
+        names = [{one.name for one in part.sequences} for part in parts]
+        assert all(names), recipe.name
+        if len({part.sha256 for part in parts}) == 1:
+            assert not names[0] & names[1], recipe.name
+            assert not (names[0] | names[1]) & names[2], recipe.name
+        read += 1
+    assert read >= 9

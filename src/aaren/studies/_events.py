@@ -27,13 +27,17 @@ def read(plan: Plan) -> tuple[EventSet, EventSet, EventSet]:
         test = read_events(files["test"], times=files.get("test_times"), **rules)
         if "validation" in files:
             return train, read_events(files["validation"], **rules), test
-        learned, aside = split_sequences(train, settings["split"])
-        return learned, aside, test
+        return *_last_aside(train, settings["validation"]), test
     whole = read_events(files["data"], **rules)
     if "test" in whole.parts:
-        learned, aside = split_sequences(whole.part("train"), settings["split"])
-        return learned, aside, whole.part("test")
+        return *_last_aside(whole.part("train"), settings["validation"]), whole.part("test")
     return _split(whole, settings)
+
+
+def _last_aside(events: EventSet, fraction: float) -> tuple[EventSet, EventSet]:
+    """A training part without its last sequences, and these, as the folds of Du et al. are used."""
+    cut = len(events.sequences) - round(fraction * len(events.sequences))
+    return events.take(range(cut)), events.take(range(cut, len(events.sequences)))
 
 
 def _split(events: EventSet, settings: dict[str, Any]) -> tuple[EventSet, EventSet, EventSet]:
