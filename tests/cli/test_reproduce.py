@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from aaren.studies import Plan, _reproduce, recipes
+from aaren.errors import TrainingError
+from aaren.studies import ENCODERS, Plan, _forecasting, _reproduce, recipes
 
 Command = Callable[..., Any]
 
@@ -31,12 +32,44 @@ def test_list_names_every_recipe(aaren: Command, tmp_path: Path) -> None:
         (["forecasting/ETTh1", "--scale", "huge"], "expected a scale among paper, small, received 'huge'"),
         (["forecasting/ETTh1", "--horizon", "5"], "expected horizons among"),
         (["forecasting/ETTh1", "--seeds", "0"], "--seeds: expected at least 1, received 0"),
-        (["forecasting/Traffic", "--horizon", "96"], "the data set Traffic was looked for in"),
     ],
 )
 def test_what_cannot_be_run_is_one_line(aaren: Command, tmp_path: Path, arguments: list[str], message: str) -> None:
     """A wrong name and a set that is not here end with one line that says what to do."""
     assert message in aaren("reproduce", *arguments, "--results", str(tmp_path)).refusal()
+
+
+def test_what_is_not_here_does_not_stop_the_rest(
+    aaren: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A set that is not here is said once, a run that diverges too, and the others run; the exit code is 1."""
+    ran = []
+
+    def pretend(plan: Plan, directory: Path) -> dict[str, Any]:
+        ran.append(plan.encoder)
+        if plan.encoder == "gru":
+            raise TrainingError("the validation loss is not finite")
+        return {"metrics": {"mse": 0.5}, "simple": {}, "run": {"seconds": 1.0}}
+
+    absent = _forecasting.run
+    monkeypatch.setitem(
+        _reproduce.RUNS,
+        "forecasting",
+        lambda plan, directory: (absent if plan.recipe.name.endswith("Traffic") else pretend)(plan, directory),
+    )
+    done = aaren(
+        *("reproduce", "forecasting/Traffic", "forecasting/ETTh1", "--horizon", "96", "--seeds", "1"),
+        *("--results", str(tmp_path)),
+    )
+    assert done.code == 1
+    assert ran == list(ENCODERS)
+    lines = done.err.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith(
+        "aaren: [1/10] forecasting/Traffic 96 aaren seed 0: the data set Traffic was looked for in"
+    )
+    assert lines[1] == "aaren: [9/10] forecasting/ETTh1 96 gru seed 0: the validation loss is not finite"
+    assert lines[2] == "aaren: 6 of 10 runs have no record"
 
 
 def test_runs_are_told_skipped_and_tabled(aaren: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,14 +19,47 @@ def test_rows_are_what_shares_settings(tmp_path: Path) -> None:
             record("forecasting/ETTh1", "aaren", 0, {"mse": 0.4}, variant=96),
             record("forecasting/ETTh1", "aaren", 1, {"mse": 0.6}, variant=96),
             record("forecasting/ETTh1", "aaren", 0, {"mse": 0.5}, variant=192),
-            record("forecasting/ETTh1", "aaren", 0, {"mse": 0.7}, variant=96, settings="other"),
         ],
     )
     rows = read_rows(tmp_path)
-    assert [(row.variant, row.settings) for row in rows] == [(96, "abc"), (96, "other"), (192, "abc")]
+    assert [(row.variant, row.settings) for row in rows] == [(96, "abc"), (192, "abc")]
     assert rows[0].cells["aaren"].mean == pytest.approx(0.5)
     assert rows[0].cells["aaren"].spread == pytest.approx(0.2 / 2**0.5)
-    assert rows[2].cells["aaren"].spread is None
+    assert rows[1].cells["aaren"].spread is None
+
+
+def test_runs_before_a_change_of_the_recipe_do_not_count(tmp_path: Path) -> None:
+    """Of a recipe that changed, only the runs with the settings of the last record are compared."""
+    old = [record("rl/A", name, 0, {"score": 10.0}, settings="old") for name in ("aaren", "transformer")]
+    new = [record("rl/A", "aaren", seed, {"score": 50.0}, settings="new") for seed in range(2)]
+    write(tmp_path, [*new[:1], *old, *new[1:]])
+    (row,) = read_rows(tmp_path)
+    assert row.settings == "new"
+    assert row.cells.keys() == {"aaren"}
+    assert row.cells["aaren"].values == {0: 50.0, 1: 50.0}
+
+
+def test_a_result_that_is_no_number_is_worse_than_any(tmp_path: Path) -> None:
+    """A data set on which an encoder failed is not left out: nothing is equivalent, and it ranks last there."""
+    records = []
+    for name, value in (("A", 1.0), ("B", 1.0), ("C", float("nan"))):
+        records.append(record(f"events/{name}", "aaren", 0, {"nll": value}))
+        records.append(record(f"events/{name}", "transformer", 0, {"nll": 1.0}))
+    write(tmp_path, records)
+    rows = read_rows(tmp_path)
+    found = overall(rows, "aaren")
+    assert found is not None
+    assert not found.holds
+    assert found.count == 3
+    assert by_data_set(rows, "aaren")["events/C"] == float("inf")
+    assert ranks(rows) == {"aaren": pytest.approx(5 / 3), "transformer": pytest.approx(4 / 3)}
+
+
+def test_ranks_are_over_shared_seeds(tmp_path: Path) -> None:
+    """Seeds that one encoder alone has do not move its rank."""
+    records = [record("rl/A", "aaren", seed, {"score": score}) for seed, score in enumerate([10.0, 90.0, 90.0])]
+    write(tmp_path, [*records, record("rl/A", "transformer", 0, {"score": 50.0})])
+    assert ranks(read_rows(tmp_path)) == {"aaren": 2.0, "transformer": 1.0}
 
 
 def test_differences_are_over_shared_seeds(tmp_path: Path) -> None:

@@ -41,12 +41,16 @@ Events, such as clicks or failures, with their times and marks:
 
     aaren train events events.csv
 
-Errors beside simple forecasts; what comes after the last row:
+Recorded episodes of a robot or a game, as D4RL and Minari write them:
+
+    aaren train policy episodes.hdf5 --environment HalfCheetah-v4
+
+Errors beside simple ways to do the same; what comes after the last row:
 
     aaren evaluate model data.csv
     aaren predict model data.csv
 
-A forecast after every row, from a pipe, or from a file that grows; with a state it goes on after a restart:
+An answer after every row, from a pipe, or from a file that grows; with a state it goes on after a restart:
 
     aaren stream model < rows.csv > forecasts.jsonl
     aaren stream model --follow live.csv --state live.state
@@ -66,7 +70,7 @@ app = App(
 )
 train = App(
     name="train",
-    help="Train a model on a table or on labelled series and write it to a folder.",
+    help="Train a model and write it to a folder: forecaster, classifier, events or policy.",
     help_format="plaintext",
 )
 train.command(forecaster, help_format="markdown")

@@ -11,6 +11,7 @@ def accuracy_table(title: str, found: dict[str, dict[str, Any]]) -> None:
     Where they are given also those after 20 % and 50 % of the rows, log loss, and expected calibration error (ECE).
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table()
@@ -24,5 +25,5 @@ def accuracy_table(title: str, found: dict[str, dict[str, Any]]) -> None:
         style = "bold green" if row["accuracy"] == best else ""
         table.add_row(name, *("" if cell is None else f"{cell:.4f}" for cell in cells), style=style)
     console = Console()
-    console.print(title, style="bold", highlight=False)
+    console.print(escape(title), style="bold", highlight=False)
     console.print(table)

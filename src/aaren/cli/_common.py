@@ -140,6 +140,7 @@ def _plain(data: Any) -> Any:
 def error_table(title: str, errors: dict[str, dict[str, Any]]) -> None:
     """Print errors by name, best first, as a table."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table()
@@ -151,7 +152,7 @@ def error_table(title: str, errors: dict[str, dict[str, Any]]) -> None:
         style = "bold green" if row["mse"] == best else ""
         table.add_row(name, f"{row['mse']:.4f}", f"{row['mae']:.4f}", style=style)
     console = Console()
-    console.print(title, style="bold", highlight=False)
+    console.print(escape(title), style="bold", highlight=False)
     console.print(table)
 
 

@@ -42,7 +42,7 @@ def list_sets(
 
     table = Table()
     for column in ("data set", "setting", "status", "row of the paper", "here", "licence"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "data set")
     for one in chosen:
         here, _ = _look(one)
         table.add_row(one.name, one.setting, one.status, one.row or "", here, one.licence)

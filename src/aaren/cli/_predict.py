@@ -86,7 +86,7 @@ def _classifier(loaded: Classifier, data: Path, json: bool) -> str:
         return "\n".join(lines) + "\n"
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["case", "class", *found[0].probabilities])
+    writer.writerow(["case", "class", *(f"p({name})" for name in found[0].probabilities)])
     for number, prediction in enumerate(found, start=1):
         writer.writerow([number, prediction.best, *(f"{value:.7g}" for value in prediction.probabilities.values())])
     return buffer.getvalue()

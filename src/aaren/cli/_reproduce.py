@@ -23,11 +23,11 @@ def reproduce(
     results: Path = Path("results"),
     tables: Path | None = None,
     list: Annotated[bool, Flag] = False,  # noqa: A002
-) -> None:
+) -> int:
     """Run the paper's comparison, or a part of it, and write a record of each run.
 
     A run that has a valid record is skipped, one that was killed goes on from its last epoch, and records are
-    written as runs finish: start it again as often as you like.
+    written as runs finish: start it again as often as you like. A data set that is not here is passed over with a word.
 
     Parameters
     ----------
@@ -50,6 +50,7 @@ def reproduce(
         Name all recipes with their data set's status and the number of runs that have a record, and run nothing.
     """
     from aaren.cli._common import names
+    from aaren.errors import AarenError
     from aaren.studies import ENCODERS, chosen, is_done, plans, recipes, write_tables
     from aaren.studies import reproduce as run_plans
 
@@ -60,6 +61,8 @@ def reproduce(
         require_writable_folder(tables)
     if not targets and not list and tables is None:
         raise ValueError("expected a setting or SETTING/DATASET to run; `aaren reproduce --list` names all")
+    if horizon and list:
+        found = [recipe for recipe in found if recipe.variants]
     encoders = names(encoder) or [*ENCODERS]
     wanted = plans(found, scale=scale, seeds=seeds, encoders=encoders, variants=horizon or ())
     if list:
@@ -67,17 +70,27 @@ def reproduce(
             own = [plan for plan in wanted if plan.recipe is recipe]
             done = sum(is_done(plan, results) for plan in own)
             print(f"{recipe.name:<44} {recipe.dataset.status:<12} {done} of {len(own)} runs recorded")
-        return
+        return 0
     require_writable_folder(results)
     wanted = wanted if targets else []
+    failed, said = 0, ""
     for number, (plan, record) in enumerate(run_plans(wanted, results), 1):
         place = f"[{number}/{len(wanted)}] {plan.recipe.name}"
         what = f"{place}{'' if plan.variant is None else f' {plan.variant}'} {plan.encoder} seed {plan.seed}"
         if record is None:
             print(f"{what}: has its record", file=sys.stderr)
             continue
+        if isinstance(record, AarenError):
+            failed += 1
+            if str(record) != said:  # once for a data set that is not here, not once for each of its runs
+                said = str(record)
+                print(f"aaren: {what}: {said}", file=sys.stderr)
+            continue
         metrics = ", ".join(f"{name} {value:.4f}" for name, value in record["metrics"].items() if value is not None)
         print(f"{what}: {metrics} ({record['run']['seconds']:.0f} s)", flush=True)
     if tables is not None:
         for file in write_tables(results, tables):
             print(file)
+    if failed:
+        print(f"aaren: {failed} of {len(wanted)} runs have no record", file=sys.stderr)
+    return int(failed > 0)

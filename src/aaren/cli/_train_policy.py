@@ -98,7 +98,7 @@ def policy(
     """
     import torch
 
-    from aaren.data import read_episodes
+    from aaren.data import make_environment, read_episodes
     from aaren.training import policy_options, train_policy
 
     if accelerator == "gpu" and not torch.cuda.is_available():
@@ -110,6 +110,7 @@ def policy(
     if not data:
         raise ValueError("DATA: expected at least one HDF5 file of episodes, received none")
     episodes = read_episodes([existing(path) for path in data])
+    make_environment(environment).close()  # a wrong id is found before the training, not after it
     print(episodes.describe(), file=sys.stderr)
     changes: dict[str, Any] = {} if warmup_steps is None else {"warmup_steps": warmup_steps}
     result = train_policy(

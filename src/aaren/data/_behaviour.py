@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,11 +56,22 @@ class Behaviour:
             )
             if behaviour.activation not in (*_ACTIVATIONS, "linear"):
                 raise ValueError(f"hidden_activation: expected relu, tanh or linear, received {behaviour.activation!r}")
+            if not all(np.isfinite(array).all() for array in behaviour.arrays.values()):
+                raise ValueError("a weight is not finite")
             behaviour.act(np.zeros(behaviour.inputs), 0, np.random.default_rng(0), 1.0)
         except OSError as error:
             reason = error.strerror or str(error)
             raise DataError(f"the policy cannot be read ({reason}); check its path", source=str(path)) from None
-        except (ValueError, KeyError, IndexError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (
+            ValueError,
+            KeyError,
+            IndexError,
+            TypeError,
+            EOFError,
+            MemoryError,
+            zlib.error,
+            zipfile.BadZipFile,
+        ) as error:
             raise DataError(f"expected a policy of plain arrays, received another: {error}", source=str(path)) from None
         return behaviour
 

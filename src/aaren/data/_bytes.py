@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import zlib
 from pathlib import Path
 
 from aaren.errors import DataError
+
+_ALWAYS = 1 << 26
+"""Bytes that any small file may unpack to."""
+_RATIO = 100
+"""Beyond that, so many times its size: text packs some ten times."""
 
 
 def file_bytes(path: Path, *, packed: bool) -> tuple[bytes, str]:
@@ -25,14 +29,41 @@ def file_bytes(path: Path, *, packed: bool) -> tuple[bytes, str]:
     """
     try:
         stored = path.read_bytes()
-        data = gzip.decompress(stored) if packed else stored
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise DataError("expected a gzip file, received a damaged one; fetch it again", source=str(path)) from None
     except OSError as error:
         raise DataError(f"the file cannot be read ({error.strerror}); check its path", source=str(path)) from None
     except ValueError as error:  # a path with a null character
         raise DataError(f"the file cannot be read ({error}); check its path", source=repr(str(path))) from None
+    data = stored
+    if packed:
+        largest = max(_ALWAYS, _RATIO * len(stored))
+        data = unpacked(stored, str(path), largest)
+        if len(data) > largest:
+            raise DataError(
+                f"expected a packed table, received {len(stored)} bytes that unpack to more than {largest}; it is "
+                "damaged or crafted",
+                source=str(path),
+            )
     return data, hashlib.sha256(stored).hexdigest()
+
+
+def unpacked(stored: bytes, label: str, largest: int) -> bytes:
+    """The content of a gzip file, of at most one byte more than `largest`.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    parts, total, rest = [], 0, stored
+    try:
+        while rest and total <= largest:
+            machine = zlib.decompressobj(wbits=31)
+            parts.append(machine.decompress(rest, largest + 1 - total))
+            total += len(parts[-1])
+            if not machine.eof and total <= largest:
+                raise zlib.error("cut short")
+            rest = machine.unused_data
+    except zlib.error:
+        raise DataError("expected a gzip file, received a damaged one; fetch it again", source=label) from None
+    return b"".join(parts)
 
 
 def decode(data: bytes, source: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,11 @@ class CaseSet:
 
     def select(self, indices: Sequence[int] | NDArray[Any]) -> CaseSet:
         """The cases at some positions, in that order."""
-        chosen = np.asarray(indices, dtype=np.int64)
+        chosen = np.asarray(indices)
+        if chosen.dtype == np.bool_ and chosen.shape == (len(self),):
+            chosen = np.flatnonzero(chosen)
+        if not chosen.size or chosen.dtype.kind not in "iu":
+            raise DataError(f"expected positions of cases or a mask of {len(self)}, received {indices!r}")
         cases = tuple(self.cases[index] for index in chosen)
         return CaseSet(cases, self.labels[chosen], self.classes, self.channels, self.source, self.sha256)
 
@@ -105,11 +110,19 @@ def cases_from_arrays(
     for case, place in zip(cases, places, strict=True):
         if case.shape[1] != width:
             raise DataError(f"expected {width} channels as in the first case, received {case.shape[1]}", source=place)
+    for name, given in (("classes", classes), ("channels", channels)):
+        if isinstance(given, str):
+            raise DataError(f"expected a list of names as {name}, received {given!r}", source=source)
     names = channel_names(width) if channels is None else tuple(channels)
+    if len(set(names)) < len(names):
+        raise DataError(f"expected different names of channels, received {names}", source=source)
     if len(names) != width:
         raise DataError(f"expected names of {width} channels, received {len(names)}", source=source)
+    for label, place in zip(labels, places, strict=True):
+        if label is None or label != label or not str(label):  # NaN differs from itself
+            raise DataError(f"expected a class, received {label!r}; leave the case out", source=place)
     texts = [str(label) for label in labels]
-    known = sorted_classes(texts) if classes is None else check_classes(classes, source)
+    known = sorted_classes(texts) if classes is None else check_classes([str(name) for name in classes], source)
     found = [label_of(text, known, place) for text, place in zip(texts, places, strict=True)]
     return CaseSet(tuple(cases), np.array(found, dtype=np.int64), known, names, source, None)
 
@@ -151,9 +164,9 @@ def check_classes(classes: Sequence[str], source: str, line: int | None = None) 
     names = tuple(classes)
     if not names:
         raise DataError("expected the names of the classes, received none", source=source, line=line)
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(f"expected different classes, received {name!r} twice", source=source, line=line)
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"expected different classes, received {name!r} twice", source=source, line=line)
     return names
 
 

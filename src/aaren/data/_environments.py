@@ -26,6 +26,8 @@ def make_environment(environment: str) -> Any:
         DataError: Gymnasium does not know the id, cannot make it, or its spaces are of another kind.
         MissingDependencyError: Gymnasium, MuJoCo or what they need is not installed.
     """
+    if ":" in environment:  # Gymnasium would import the module before it, and the id may come from a file
+        raise DataError(f"expected the id of an environment without a module, received {environment!r}")
     gymnasium, mujoco, *_ = (optional(package, "acting in an environment", "rl") for package in _NEEDED)
     try:
         with _without_advice(mujoco):

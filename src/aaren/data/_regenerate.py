@@ -80,8 +80,9 @@ def regenerate(
         MissingDependencyError: Gymnasium, MuJoCo or h5py is not installed.
     """
     name = environment_name(environment)
-    if name not in _BEHAVIOURS:
-        raise DataError(f"expected an environment among {', '.join(_BEHAVIOURS)}, received {environment!r}")
+    known = [f"{one}-v4" for one in _BEHAVIOURS]  # later versions observe and reward otherwise
+    if environment not in known:
+        raise DataError(f"expected an environment among {', '.join(known)}, received {environment!r}")
     if level not in ("medium", "medium-replay", "expert"):
         raise DataError(f"expected the level medium, medium-replay or expert, received {level!r}")
     if steps < 1:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aaren.data._bytes import unpacked
 from aaren.errors import DataError
 
 LARGEST = 1 << 30
@@ -48,26 +49,10 @@ def read_stored(source: str | os.PathLike[str]) -> Stored:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"the file cannot be read ({reason}); check its path", source=label) from None
-    data = _unpacked(stored, label) if stored[:2] == b"\x1f\x8b" else stored
+    data = unpacked(stored, label, LARGEST) if stored[:2] == b"\x1f\x8b" else stored
     if max(len(stored), len(data)) > LARGEST:
         raise DataError(f"expected at most {LARGEST} bytes, packed or not, received more; split the file", source=label)
     return Stored(data, hashlib.sha256(stored).hexdigest(), path.name.lower().removesuffix(".gz"))
-
-
-def _unpacked(stored: bytes, label: str) -> bytes:
-    """At most one byte more than the limit."""
-    parts, total, rest = [], 0, stored
-    try:
-        while rest and total <= LARGEST:
-            machine = zlib.decompressobj(wbits=31)
-            parts.append(machine.decompress(rest, LARGEST + 1 - total))
-            total += len(parts[-1])
-            if not machine.eof and total <= LARGEST:
-                raise zlib.error("cut short")
-            rest = machine.unused_data
-    except zlib.error:
-        raise DataError("expected a gzip file, received a damaged one; fetch it again", source=label) from None
-    return b"".join(parts)
 
 
 def read_zip(data: bytes, source: str) -> dict[str, bytes]:

@@ -61,7 +61,7 @@ def _header(lines: Iterator[tuple[int, str]], found: CaseText) -> dict[str, tupl
             continue
         if not line.startswith("@"):
             raise found.error("expected a line of the header, which begins with @, before @data", number)
-        name, _, value = line[1:].partition(" ")
+        name, value = [*line[1:].split(maxsplit=1), "", ""][:2]
         header[name.lower()] = (number, value.strip(BLANKS))
         if name.lower() == "data":
             break
@@ -104,7 +104,14 @@ def _add_case(parts: list[str], name: str, line: int, length: int | None, found:
                 column,
             )
         columns.append(values)
-    case = np.full((max(map(len, columns)), len(columns)), np.nan)
+    longest, values_there = max(map(len, columns)), sum(map(len, columns))
+    if longest * len(columns) > max(100 * values_there, 10**7):
+        raise found.error(
+            f"expected channels of like length, received {len(columns)} of which the longest has {longest} values and "
+            f"all together {values_there}; it is damaged or crafted",
+            line,
+        )
+    case = np.full((longest, len(columns)), np.nan)
     for index, values in enumerate(columns):
         case[: len(values), index] = values
     found.add(case, name, line)

@@ -74,6 +74,12 @@ def require_same(cases: CaseSet, preprocessing: ClassifierPreprocessing) -> None
             f"{len(cases.channels)}; take a file of the same set",
             source=cases.source,
         )
+    if cases.channels != preprocessing.channels:
+        raise DataError(
+            f"expected the channels {preprocessing.channels} as in training, received {cases.channels}; put them in "
+            "that order",
+            source=cases.source,
+        )
     if cases.classes != preprocessing.classes:
         raise DataError(
             f"expected the classes {preprocessing.classes} as in training, received {cases.classes}; read the file "

@@ -94,6 +94,8 @@ def run_episodes(
     """
     if episodes < 1:
         raise ValueError(f"episodes: expected at least 1, received {episodes}")
+    if seed < 0:
+        raise ValueError(f"seed: expected 0 or more, received {seed}")
     model.eval()
     asked = float(begin_episodes(model, 1, mode, target_return).return_to_go)
     assert model.preprocessing is not None, "refused by the line above"

@@ -53,7 +53,7 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
 
     @abstractmethod
     def _apply(self, checked: Any, number: int) -> Result:
-        """Take a checked row: the new state, and what the model says."""
+        """Take a checked row: the new state, and what the model says; DataError, changing nothing, if it cannot."""
 
     @abstractmethod
     def _own_header(self) -> dict[str, Any]:
@@ -62,6 +62,21 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
     @abstractmethod
     def _restore_own(self, header: Mapping[str, Any]) -> None:
         """Take back what `_own_header` gave; KeyError, TypeError, ValueError or OverflowError if it cannot be."""
+
+    @staticmethod
+    def _require_finite(said: Tensor, number: int) -> None:
+        """Refuse a finite row that is too large for the model: what it says, and would keep, is not a number.
+
+        Raises:
+            DataError: with the number of the row.
+        """
+        if not bool(said.isfinite().all()):
+            raise DataError(
+                "expected a row that the model can take, received one after which nothing is a number; its numbers are "
+                "far beyond those of the training data: mark them as missing",
+                source="stream",
+                line=number,
+            )
 
     @property
     def time(self) -> Any:
@@ -102,15 +117,16 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
         Raises:
             DataError: the row was refused; row number and column are in the message, the state is as before.
         """
+        if self.model.training:  # who trains on must not make a stream drop out
+            self.model.eval()
         number = self._rows + 1
         try:
-            checked = self._check(row, number)
+            result = self._apply(self._check(row, number), number)
         except DataError:
             if self.on_bad_row != "skip":
                 raise
             self.skip()
             return None
-        result = self._apply(checked, number)
         self._rows = self._last_taken = number
         return result
 

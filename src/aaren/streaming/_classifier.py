@@ -87,6 +87,7 @@ class ClassifierStream(ModelStream[Classifier, ClassPrediction]):
         values = np.where(checked.nonfinite, np.nan, checked.values)
         scaled = self._preprocessing.scaler.transform(values[None, None]).astype(np.float32)
         said, state = self.model(torch.from_numpy(scaled).to(self.model.device), None, self._state)
+        self._require_finite(said.logits, number)
         self._state = state
         return make_class_prediction(self.model, said.logits[0, -1], number, int(state.position[0]))
 

@@ -112,7 +112,10 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
             raise ValueError("act: expected the reward of the action before; call observe(reward) first")
         values = np.asarray(observation, dtype=np.float64)
         number = self._rows + 1
-        if values.shape == (len(self._preprocessing.scaler.names),):
+        names = self._preprocessing.scaler.names
+        if values.shape == (27,) and len(names) == 111:  # what an Ant's simulator gives; see `choose_actions`
+            values = np.concatenate([values, np.zeros(84)])
+        if values.shape == (len(names),):
             values = self._checked(values, number)
         self._require_room(number)
         action = self._act(values)
@@ -135,8 +138,13 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         done = None if action is None else np.asarray(action, dtype=np.float64)
         if done is not None and done.shape != (self.model.config.actions,):
             raise ValueError(f"action: expected shape ({self.model.config.actions},), received {done.shape}")
-        if not np.isfinite(reward) or (done is not None and not np.isfinite(done).all()):
-            raise DataError(f"expected a finite reward and action, received {reward} and {done}", source="stream")
+        with np.errstate(over="ignore", invalid="ignore"):
+            sound = done is None or np.isfinite(self._preprocessing.scaled_actions(done)).all()
+        if not self._is_sound(reward) or not sound:
+            raise DataError(
+                f"expected a finite reward and action that float32 can hold, received {reward} and {done}",
+                source="stream",
+            )
         self._observe(float(reward), done)
 
     def reset(self, target_return: float | None = None) -> None:
@@ -163,11 +171,11 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
                     f"expected no reward before the first action, received {reward}; leave it empty", **place
                 )
             return self._checked_and_room(parsed.values[:-1], number), None
-        if not np.isfinite(reward):
+        if not self._is_sound(reward):
             if self.on_bad_row != "impute":
                 raise DataError(
-                    f"expected the reward of the action before, received {reward}; give it, or choose "
-                    "on_bad_row='skip' or 'impute'",
+                    f"expected the reward of the action before, which float32 can hold, received {reward}; give it, or "
+                    "choose on_bad_row='skip' or 'impute'",
                     **place,
                 )
             reward = 0.0
@@ -208,6 +216,11 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
                 column=scaler.names[index],
             )
         return np.where(bad, scaler.mean, values)
+
+    def _is_sound(self, reward: float) -> bool:
+        """Whether what is still to come, after this reward, is a number that the model can be told."""
+        scale = self._preprocessing.return_scale
+        return bool(abs(self.return_to_go - reward) <= _LARGEST * min(scale, 1.0))
 
     def _require_room(self, number: int) -> None:
         """Refuse a step beyond the table of time steps."""

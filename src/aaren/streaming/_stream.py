@@ -98,6 +98,7 @@ class Stream(ModelStream[Forecaster, Prediction]):
         """Pass a row through the model and forecast from it."""
         row, missing_before, series = checked
         forecast, state = self._advance(row, missing_before)
+        self._require_finite(forecast.mean, number)
         self._state, self._time, self._series = state, row.time, series
         return make_prediction(self.model.config, self._preprocessing, number, row.time, forecast)
 

@@ -1,4 +1,4 @@
-"""From records to comparisons: the same rows and seeds for all encoders, or none."""
+"""From records to comparisons: two encoders are compared over the rows and seeds that both have."""
 
 from __future__ import annotations
 
@@ -103,9 +103,14 @@ def _rows(records: Iterable[Record]) -> list[Row]:
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         key = record["key"]
-        groups.setdefault((key["recipe"], key["variant"], key["scale"], key["settings"]), []).append(record)
+        name = (key["recipe"], key["variant"], key["scale"], key["settings"])
+        groups[name] = [*groups.pop(name, []), record]  # the settings of the last record come last
     rows = []
+    # of a recipe that changed, the runs before the change stay in the file and out of the tables
+    latest = {key[:3]: key[3] for key in groups}
     for (recipe, variant, scale, settings), found in groups.items():
+        if latest[recipe, variant, scale] != settings:
+            continue
         metric = METRICS[recipe.split("/")[0]]
         by_encoder: dict[str, dict[int, Record]] = {}
         for record in found:
@@ -120,28 +125,43 @@ def _rows(records: Iterable[Record]) -> list[Row]:
 
 
 def by_data_set(rows: Iterable[Row], encoder: str) -> dict[str, float]:
-    """How much worse an encoder is than the Transformer on each data set, in margins; the mean over variants."""
+    """How much worse an encoder is than the Transformer on each data set, in margins; the mean over variants.
+
+    A data set at two scales counts as two. A run whose metric is not a number makes its data set infinitely worse.
+    """
     found: dict[str, list[float]] = {}
     for row in rows:
         worse = row.worse_by(encoder)
-        if worse is not None and math.isfinite(worse):
-            found.setdefault(row.recipe, []).append(worse)
-    return {recipe: statistics.fmean(values) for recipe, values in found.items()}
+        if worse is not None:
+            name = row.recipe if row.scale == "small" else f"{row.recipe} ({row.scale})"
+            found.setdefault(name, []).append(worse if math.isfinite(worse) else math.inf)
+    return {name: statistics.fmean(values) for name, values in found.items()}
 
 
 def overall(rows: Iterable[Row], encoder: str) -> Equivalence | None:
     """Two one-sided tests over data sets: whether the encoder is, on the mean, within one margin of the Transformer."""
     differences = list(by_data_set(rows, encoder).values())
-    return equivalence(differences, 1.0) if len(differences) > 1 else None
+    if len(differences) < 2:
+        return None
+    if not all(math.isfinite(one) for one in differences):
+        return Equivalence(math.inf, math.nan, math.nan, 1.0, 1.0, 0.05, len(differences))
+    return equivalence(differences, 1.0)
 
 
 def ranks(rows: Iterable[Row]) -> dict[str, float]:
-    """Mean rank of every encoder over the rows that have all of them."""
+    """Mean rank of every encoder over the rows that have all of them, each over the seeds that all of them have."""
+    complete = list(rows)
+    everyone = {name for row in complete for name in row.cells}
     table = {}
-    for row in rows:
+    for row in complete:
+        seeds = set.intersection(*(set(cell.values) for cell in row.cells.values()))
+        if row.cells.keys() != everyone or not seeds:
+            continue
         sign = -1 if row.metric.higher_is_better else 1
-        table[f"{row.recipe} {row.variant} {row.scale}"] = {
-            encoder: sign * cell.mean for encoder, cell in row.cells.items()
+        means = {
+            encoder: sign * statistics.fmean(cell.values[seed] for seed in seeds) for encoder, cell in row.cells.items()
         }
-    everyone = {name for scores in table.values() for name in scores}
-    return mean_ranks({name: scores for name, scores in table.items() if scores.keys() == everyone})
+        table[f"{row.recipe} {row.variant} {row.scale}"] = {
+            encoder: mean if math.isfinite(mean) else math.inf for encoder, mean in means.items()
+        }
+    return mean_ranks(table)

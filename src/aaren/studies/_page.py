@@ -176,6 +176,8 @@ def _span(ordered: list[int]) -> str:
 
 def _steps(record: Record) -> int:
     run = record["run"]
+    if "steps" in run["training"]:  # of policies, whose epochs are drawn
+        return int(run["training"]["steps"])
     return int(run["training"]["epochs"] * math.ceil(run["training"]["samples"] / run["options"]["batch_size"]))
 
 

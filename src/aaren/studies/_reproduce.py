@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from aaren.errors import RecipeError
+from aaren.errors import AarenError, DataError, RecipeError
 from aaren.studies import _classification, _events, _forecasting, _rl
 from aaren.studies._recipe import ENCODERS, Plan, Recipe
 from aaren.studies._records import Record, is_done, write_record
@@ -62,27 +62,37 @@ def plans(
     return found
 
 
-def reproduce(wanted: Iterable[Plan], results: Path) -> Iterator[tuple[Plan, Record | None]]:
-    """Run plans one after another.
+def reproduce(wanted: Iterable[Plan], results: Path) -> Iterator[tuple[Plan, Record | AarenError | None]]:
+    """Run plans one after another; one that fails does not stop the others.
 
     Args:
         wanted: from `plans`.
         results: folder of records; unfinished runs lie in its folder ".unfinished" and go on from their last epoch.
 
     Yields:
-        Every plan with its new record, or with None if it had one.
-
-    Raises:
-        AarenError: the data are not here or not whole, or the folder cannot be written.
+        Every plan with its new record; None if it had one; or the error that it ended in, such as data that are not
+        here or a loss that is not finite.
     """
+    absent: dict[str, AarenError] = {}
     for plan in wanted:
         if is_done(plan, results):
             yield plan, None
             continue
+        if plan.recipe.name in absent:
+            yield plan, absent[plan.recipe.name]
+            continue
         key = plan.key()
         name = "-".join(str(part) for part in key.values() if part is not None).replace("/", "-")
         unfinished = results / ".unfinished" / name
-        outcome = RUNS[plan.recipe.setting](plan, unfinished)
+        try:
+            outcome = RUNS[plan.recipe.setting](plan, unfinished)
+        except DataError as error:  # which meets every encoder and seed of the data set
+            absent[plan.recipe.name] = error
+            yield plan, error
+            continue
+        except AarenError as error:
+            yield plan, error
+            continue
         record = write_record(results, plan, outcome)
         shutil.rmtree(unfinished, ignore_errors=True)
         yield plan, record

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,10 +106,8 @@ def train_classifier(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         model = Classifier(configuration, preprocessing=preprocessing)
-        begin = time.perf_counter()
         data = classification_data(model, learned, aside)
         training = fit(model, data, options, directory, resume=resume, progress=progress)
-        seconds = time.perf_counter() - begin
     temperature = fit_temperature(case_logits(model, aside)[:, -1], aside.labels)
     model.preprocessing = dataclasses.replace(preprocessing, temperature=temperature)
     metrics: dict[str, Any] = {"validation": evaluate_cases(model, aside)}
@@ -125,7 +122,6 @@ def train_classifier(
         training=training,
         metrics=metrics,
         summary=_summary(metrics),
-        seconds=seconds,
     )
     return ClassifierResult(model, record)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,9 +84,7 @@ def train_events(
         torch.manual_seed(options.seed)
         model = EventModel(configuration, preprocessing=preprocessing)
         data = TrainingData(sets["train"], sets["validation"], event_loss)
-        begin = time.perf_counter()
         training = fit(model, data, options, directory, resume=resume, progress=progress)
-        seconds = time.perf_counter() - begin
     metrics: dict[str, Any] = {name: evaluate_events(model, part) for name, part in parts.items() if name != "train"}
     metrics["baselines"] = event_baselines(preprocessing, validation if test is None else test, mark_transitions(train))
     record = save_with_record(
@@ -103,7 +100,6 @@ def train_events(
         training=training,
         metrics=metrics,
         summary=_summary(metrics),
-        seconds=seconds,
     )
     return EventResult(model, record)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,6 +88,12 @@ class _Task(lightning.LightningModule):
         super().__init__()
         self.model, self.data, self.options = model, data, options
         self.history: list[dict[str, float]] = []
+        self.begin, self.seconds_before = time.perf_counter(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time of training so far, that of attempts before a resumed one included."""
+        return self.seconds_before + time.perf_counter() - self.begin
 
     def on_train_epoch_start(self) -> None:
         torch.manual_seed(self.options.seed * 1_000_003 + self.current_epoch)
@@ -129,12 +136,14 @@ class _Task(lightning.LightningModule):
         return {
             "config": self.model.config.to_dict(),
             "options": dataclasses.asdict(self.options),
+            "samples": [len(self.data.train), self.data.drawn],  # type: ignore[arg-type]
             "preprocessing": None if preprocessing is None else preprocessing.to_dict(),
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["aaren_run"] = self._run()
         checkpoint["aaren_history"] = self.history
+        checkpoint["aaren_seconds"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if checkpoint.get("aaren_run") != self._run():
@@ -145,6 +154,7 @@ class _Task(lightning.LightningModule):
         expected = {name: (tuple(x.shape), x.dtype) for name, x in self.state_dict().items()}
         check_tensors(Path("checkpoint"), checkpoint["state_dict"], expected)
         self.history = list(checkpoint["aaren_history"])
+        self.seconds_before = float(checkpoint["aaren_seconds"])
 
 
 def fit(
@@ -167,7 +177,7 @@ def fit(
         progress: show a progress bar on standard error.
 
     Returns:
-        What happened: epochs, the best validation score and the history of losses; plain data.
+        What happened: epochs, the best validation score, the history of losses and the seconds; plain data.
 
     Raises:
         ModelFileError: the checkpoint to resume from is damaged or of another run, or the directory cannot be written.
@@ -228,6 +238,7 @@ def fit(
         monitor: float(score),
         "samples": samples,
         "history": task.history,
+        "seconds": task.seconds,
     }
 
 

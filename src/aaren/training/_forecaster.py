@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,11 +85,9 @@ def train_forecaster(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         model = Forecaster(configuration, preprocessing=prepared.preprocessing)
-        begin = time.perf_counter()
         training = fit(
             model, forecasting_data(model, prepared, options), options, directory, resume=resume, progress=progress
         )
-        seconds = time.perf_counter() - begin
     metrics: dict[str, Any] = evaluate(model, prepared)
     metrics["baselines"] = baselines(prepared, "test", configuration.look_back, horizon)
     parts = np.asarray(split).tolist()  # NumPy's numbers are not JSON's
@@ -102,7 +99,6 @@ def train_forecaster(
         training=training,
         metrics=metrics,
         summary=_summary(metrics),
-        seconds=seconds,
     )
     return TrainingResult(model, prepared, record)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +85,7 @@ def train_policy(
 ) -> PolicyResult:
     """Train a policy and save it with its record.
 
-    The last tenth of the episodes, at least one, decides which weights are kept; nothing else is learned from them.
+    Every tenth episode, at least one, decides which weights are kept; nothing else is learned from them.
     Episodes without their end are left out, since their returns are not known.
 
     Args:
@@ -133,7 +132,6 @@ def train_policy(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         model = Policy(configuration, preprocessing=preprocessing)
-        begin = time.perf_counter()
         training = fit(
             model,
             policy_data(model, train, validation, drawn=math.ceil(steps / options.epochs) * options.batch_size),
@@ -142,7 +140,6 @@ def train_policy(
             resume=resume,
             progress=progress,
         )
-        seconds = time.perf_counter() - begin
     metrics = {"validation": {"mse": training["validation_loss"]}, "data": _returns(environment, complete)}
     record = save_with_record(
         model,
@@ -160,7 +157,6 @@ def train_policy(
         training={**training, "steps": options.epochs * math.ceil(steps / options.epochs)},
         metrics=metrics,
         summary=_summary(metrics),
-        seconds=seconds,
     )
     return PolicyResult(model, record)
 
@@ -202,8 +198,10 @@ def _split(episodes: EpisodeSet) -> tuple[Sequence[Episode], Sequence[Episode]]:
             f"received {total}",
             source=episodes.source,
         )
-    held = max(1, total // 10)
-    return episodes.episodes[:-held], episodes.episodes[-held:]
+    # every tenth, wherever a file of ordered episodes has its good ones
+    held = range(9, total, 10) if total >= 10 else [total - 1]
+    kept = [episode for number, episode in enumerate(episodes.episodes) if number not in held]
+    return kept, [episodes.episodes[number] for number in held]
 
 
 def _target(environment: str, train: Sequence[Episode]) -> float:

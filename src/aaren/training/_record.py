@@ -26,7 +26,6 @@ def save_with_record(
     training: dict[str, Any],
     metrics: dict[str, Any],
     summary: dict[str, str],
-    seconds: float,
 ) -> dict[str, Any]:
     """Save a trained model, and append the record of its run to `record.jsonl` beside it.
 
@@ -38,15 +37,14 @@ def save_with_record(
         training: what `fit` returned.
         metrics: on the test part.
         summary: the metrics in words, for the model card.
-        seconds: of training.
 
     Returns:
         The record; plain data.
     """
-    trained = {name: value for name, value in training.items() if name != "history"}
+    trained = {name: value for name, value in training.items() if name not in ("history", "seconds")}
     model.metadata = {
         "data": data,
-        "training": {**dataclasses.asdict(options), **trained, "seconds": round(seconds, 1)},
+        "training": {**dataclasses.asdict(options), **trained, "seconds": round(training["seconds"], 1)},
         "metrics": summary,
         "versions": versions(),
     }
@@ -60,7 +58,7 @@ def save_with_record(
         "training": trained,
         "history": training["history"],
         "metrics": metrics,
-        "seconds": seconds,
+        "seconds": training["seconds"],
         "parameters": sum(p.numel() for p in model.parameters()),
         "fingerprint": model.fingerprint(),
         "versions": versions(),
