@@ -15,9 +15,9 @@ import aaren
 from aaren.data import CaseSet, cases_from_arrays, stratified_split
 from aaren.errors import DataError, ModelFileError
 from aaren.evaluation import case_logits as logits_of
-from aaren.evaluation import evaluate_cases, fit_temperature, prepare_classes
+from aaren.evaluation import evaluate_cases, fit_temperature, log_loss, prepare_classes, softmax
 from aaren.models import Classifier
-from aaren.training import CLASSIFIER_OPTIONS, ClassifierResult, classification_data, train_classifier
+from aaren.training import CLASSIFIER_OPTIONS, ClassifierResult, _classifier, classification_data, train_classifier
 
 FAST: dict[str, Any] = {
     "epochs": 8,
@@ -179,3 +179,49 @@ def test_cases_at_fault(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ModelFileError, match="cannot be written"):
         train(tmp_path / "file", good)
+
+
+def test_the_parts_are_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training sees the learned cases alone, validation those set aside, and the temperature is of the latter."""
+    cases = waves()
+    first, second = stratified_split(cases.labels, 0.25, 0)
+    seen: dict[str, Any] = {}
+
+    def watched_fit(model: Classifier, data: Any, *arguments: Any, **options: Any) -> Any:
+        seen["train"], seen["validation"] = data.train.labels.tolist(), data.validation.labels.tolist()
+        seen["values"] = [data.train[0]["values"][0].tolist(), data.validation[0]["values"][0].tolist()]
+        return real_fit(model, data, *arguments, **options)
+
+    def watched_temperature(logits: Any, labels: Any) -> float:
+        seen["temperature"] = labels.tolist()
+        return 2.0
+
+    real_fit = _classifier.fit
+    monkeypatch.setattr(_classifier, "fit", watched_fit)
+    monkeypatch.setattr(_classifier, "fit_temperature", watched_temperature)
+    result = train(tmp_path, cases, test=waves(20, seed=1), validation=0.25, epochs=1)
+    assert seen["train"] == cases.labels[first].tolist()
+    assert seen["validation"] == seen["temperature"] == cases.labels[second].tolist()
+    assert result.model.preprocessing is not None
+    scaler = result.model.preprocessing.scaler
+    for place, index in enumerate((first[0], second[0])):
+        np.testing.assert_allclose(seen["values"][place], scaler.transform(cases.cases[index])[0], rtol=1e-5)
+    assert result.record["training"]["samples"] == len(first)
+    assert result.model.preprocessing.temperature == 2.0
+    # the reported probabilities are the calibrated ones
+    cold = log_loss(softmax(logits_of(result.model, waves(20, seed=1))[:, -1] / 2.0), waves(20, seed=1).labels)
+    assert result.record["metrics"]["test"]["log_loss"] == pytest.approx(cold, rel=1e-5)
+
+
+def test_padding_does_not_count_in_the_loss() -> None:
+    """What stands behind a short case in its batch changes no loss, with a weight on early answers too."""
+    model = Classifier(channels=2, classes=2, early_weight=0.5, preprocessing=prepare_classes(waves()), **TINY).eval()
+    data = classification_data(model, waves(), waves())
+    batch = data.train.__getitems__([0, 1, 2, 3])  # type: ignore[attr-defined]
+    assert not bool(batch["mask"].all())
+    dirty = {**batch, "values": batch["values"].masked_fill(~batch["mask"][..., None], 7.0)}
+    with torch.no_grad():
+        assert data.loss(model, dirty)[0] == data.loss(model, batch)[0]
+        alone = [data.loss(model, data.train.__getitems__([index]))[0] for index in range(4)]  # type: ignore[attr-defined]
+        together = float(data.loss(model, batch)[0])
+    assert together == pytest.approx(float(torch.stack(alone).mean()), rel=1e-5)

@@ -94,14 +94,16 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
 def test_validation_episodes_teach_nothing(tmp_path: Path) -> None:
     """Scales and target come from the training episodes alone."""
     data = episodes()
-    last = data.episodes[9]
-    strange = Episode(last.observations * 100, last.actions, last.rewards + 1000, False, True)
-    other = EpisodeSet((*data.episodes[:-1], strange), data.source, data.sha256)
+    held = data.episodes[9]  # every tenth is set aside
+    strange = Episode(held.observations * 100, held.actions, held.rewards + 1000, False, True)
+    other = EpisodeSet((*data.episodes[:9], strange, *data.episodes[10:]), data.source, data.sha256)
     plain, changed = train(tmp_path / "a", data, steps=2), train(tmp_path / "b", other, steps=2)
     assert plain.model.preprocessing is not None
     assert changed.model.preprocessing is not None
     assert plain.model.preprocessing.to_dict() == changed.model.preprocessing.to_dict()
-    assert plain.model.preprocessing.target_return == max(one.total_return for one in data.episodes[:-1])
+    assert plain.model.preprocessing.target_return == max(
+        one.total_return for one in (*data.episodes[:9], *data.episodes[10:])
+    )
 
 
 def test_a_seed_decides_and_a_resumed_run_goes_on(tmp_path: Path) -> None:

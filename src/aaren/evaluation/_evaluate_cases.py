@@ -48,8 +48,8 @@ def case_logits(model: Classifier, cases: CaseSet) -> NDArray[np.float32]:
         if not bool(said.logits[batch["mask"]].isfinite().all()):
             number = int(chosen[int((~said.logits.isfinite()).flatten(1).any(1).nonzero()[0])]) + 1
             raise DataError(
-                f"expected cases that the model can take, received case {number}, after which no answer is a number; its "
-                "numbers are far beyond those of the training data: mark them as missing",
+                f"expected cases that the model can take, received case {number}, after which no answer is a number; "
+                "its numbers are far beyond those of the training data: mark them as missing",
                 source=cases.source,
             )
         result[chosen] = np.take_along_axis(said.logits.float().cpu().numpy(), rows[..., None], axis=1)
