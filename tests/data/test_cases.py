@@ -95,3 +95,35 @@ def test_a_stratified_split_is_decided_by_its_seed():
             stratified_split(labels, fraction, 0)
     with pytest.raises(ValueError, match="seed: expected 0 or a positive number, received -1"):
         stratified_split(labels, 0.5, -1)
+
+
+def test_masks_select_as_positions_do():
+    """A mask and its positions select the same cases; numbers that are no positions are refused."""
+    cases = cases_from_arrays([[1.0], [2.0], [3.0], [4.0]], ["b", "a", "b", "a"])
+    for chosen in (cases.labels == 0, [1, 3], np.array([1, 3])):
+        assert [case[0, 0] for case in cases.select(chosen).cases] == [2.0, 4.0]
+    for wrong in ([0.9], [], [True]):
+        with pytest.raises(DataError, match="expected positions of cases or a mask of 4"):
+            cases.select(wrong)
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        ([None, "a"], {}, "case 1: expected a class, received None"),
+        ([float("nan"), 1.0], {}, "case 1: expected a class, received nan"),
+        (["a", ""], {}, "case 2: expected a class, received ''"),
+        (["a", "b"], {"channels": ("u", "u")}, "expected different names of channels"),
+        (["a", "b"], {"channels": "uv"}, "expected a list of names as channels, received 'uv'"),
+        (["a", "b"], {"classes": "ab"}, "expected a list of names as classes, received 'ab'"),
+    ],
+)
+def test_labels_and_names_at_fault(labels, options, message):
+    """A label that is missing is no class, and names are a list of different ones."""
+    with pytest.raises(DataError, match=message):
+        cases_from_arrays([[[1.0, 2.0]], [[3.0, 4.0]]], labels, **options)
+
+
+def test_classes_may_be_numbers():
+    """Numbers name classes as their texts do."""
+    assert cases_from_arrays([[1.0], [2.0]], [1, 2], classes=[1, 2]).classes == ("1", "2")

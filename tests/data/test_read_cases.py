@@ -253,3 +253,18 @@ def test_absent_files(tmp_path):
     for place in (tmp_path / "nowhere.ts", tmp_path / "folder.ts", "nul\0.ts"):
         with pytest.raises(AarenError, match="cannot be read"):
             read_cases(place)
+
+
+def test_a_case_that_would_take_far_more_memory_than_its_file(write):
+    """One long channel among very many short ones is refused before memory is taken, and so is a bomb of blanks."""
+    many = 4000
+    text = "@classLabel true 1 2\n@data\n" + ",".join(["1"] * many) + ":" + ":".join(["1"] * many) + ":1\n"
+    with pytest.raises(DataError, match="line 3: expected channels of like length, received 4001"):
+        read_cases(write(text.encode(), "x.ts"))
+    with pytest.raises(DataError, match=r"unpack to more than 67108864; it is damaged or crafted"):
+        read_cases(write(gzip.compress(b" " * (1 << 27), mtime=0), "x.ts.gz"))
+
+
+def test_header_entries_may_be_parted_by_tabs(write):
+    """A tab parts the name of an entry from its value as a blank does."""
+    assert read_cases(write(b"@classLabel\ttrue a b\n@data\n1,2:a\n", "x.ts")).classes == ("a", "b")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -139,3 +140,17 @@ def test_what_cannot_be_played() -> None:
     with pytest.raises(ValueError, match="timesteps: expected 0 to 15, received 16 to 16"):
         run_episodes(model, Follow(length=20), episodes=1)
     assert issubclass(Follow, gymnasium.Env)
+
+
+def test_an_id_imports_no_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An id with a module before it, which a model's file may hold, is refused before anything is imported."""
+    (tmp_path / "evil_environment.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(DataError, match="expected the id of an environment without a module"):
+        make_environment("evil_environment:HalfCheetah-v4")
+
+
+def test_a_negative_seed_is_refused() -> None:
+    """A seed that Gymnasium would refuse is refused in our words."""
+    with pytest.raises(ValueError, match="seed: expected 0 or more, received -1"):
+        run_episodes(follower(), Follow(3), episodes=1, seed=-1)

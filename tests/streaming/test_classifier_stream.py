@@ -211,3 +211,35 @@ def test_the_stream_of_a_loaded_model(model: Classifier, vowels: CaseSet, tmp_pa
     assert isinstance(stream, ClassifierStream)
     assert stream.schema.inputs[:2] == ("channel_1", "channel_2")
     assert stream.update(vowels.cases[1][0]) == model.stream().update(vowels.cases[1][0])
+
+
+@pytest.mark.parametrize("fields", [{"encoder": "transformer"}, {"encoder": "mingru"}, {"norm_first": True}])
+def test_a_row_that_the_model_cannot_take_changes_nothing(vowels: CaseSet, fields: dict[str, Any]) -> None:
+    """A finite number after which nothing would be one is refused with its row, and the state is what it was."""
+    model = build(vowels, **fields)
+    row = np.nan_to_num(vowels.cases[1][0])
+    stream, other = ClassifierStream(model), ClassifierStream(model)
+    stream.update(row)
+    other.update(row)
+    huge = np.full(12, 1e38)
+    huge[::2] *= -1
+    with pytest.raises(DataError, match="line 2: expected a row that the model can take"):
+        stream.update(huge)
+    assert stream.update(row).to_dict() == {**other.update(row).to_dict()}  # type: ignore[union-attr]
+    skipping = ClassifierStream(model, on_bad_row="skip")
+    assert skipping.update(huge) is None
+    assert skipping.skipped == 1
+
+
+def test_a_model_that_trains_on_streams_without_dropout(vowels: CaseSet) -> None:
+    """Training mode that is set after the stream was opened does not make its answers random."""
+    model = build(vowels, dropout=0.5)
+    row = np.nan_to_num(vowels.cases[1][0])
+    expected = ClassifierStream(model).update(row)
+    stream = ClassifierStream(model)
+    model.train()
+    found = stream.update(row)
+    model.eval()
+    assert found is not None
+    assert expected is not None
+    assert found.probabilities == expected.probabilities

@@ -246,3 +246,37 @@ def test_wrong_arguments(policy: Policy) -> None:
         policy.stream(on_bad_row="ignore")
     with pytest.raises(ValueError, match="expected preprocessing"):
         aaren.Policy(observations=3, actions=2, d_model=8).stream()
+
+
+@MODES
+def test_numbers_beyond_float32_change_nothing(policy: Policy, rows: list[dict[str, Any]], mode: Any) -> None:
+    """A reward, an action or a target that float32 cannot hold is refused, and the episode goes on as before."""
+    stream = PolicyStream(policy, mode=mode)
+    stream.update(rows[0])
+    before = state_bits(stream)
+    for reward in (1e42, -1e300, 1e39):
+        with pytest.raises(DataError, match="float32 can hold"):
+            stream.observe(reward)
+        with pytest.raises(DataError, match="float32 can hold"):
+            stream.update({**rows[1], "reward": reward})
+    with pytest.raises(DataError, match="float32 can hold"):
+        stream.observe(1.0, np.array([1e39, 0.0]))
+    assert state_bits(stream) == before
+    said = stream.update(rows[1])
+    assert said is not None
+    assert np.isfinite(said.action).all()
+    with pytest.raises(ValueError, match="target_return: expected a finite number that float32 can hold"):
+        PolicyStream(policy, mode=mode, target_return=1e300)
+
+
+def test_the_short_observation_of_an_ant_is_checked() -> None:
+    """The 27 numbers of an Ant's simulator stand for 111, and are refused like any others if one is not finite."""
+    scaler = Scaler(observation_names(111), np.zeros(111), np.ones(111))
+    between = PolicyPreprocessing("Ant-v4", scaler, (-1.0,) * 8, (1.0,) * 8, 1000.0, 6000.0)
+    sizes = {"d_model": 8, "nhead": 2, "num_layers": 1, "context": 4}
+    model = Policy(observations=111, actions=8, preprocessing=between, **sizes).eval()
+    stream = PolicyStream(model)
+    for bad in (np.nan, np.inf, 1e200):
+        with pytest.raises(DataError, match="expected a finite number that float32 can hold"):
+            stream.act(np.full(27, bad))
+    assert np.isfinite(stream.act(np.zeros(27))).all()

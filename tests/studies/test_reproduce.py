@@ -76,6 +76,17 @@ def test_a_killed_run_goes_on_to_the_same_numbers(tmp_path: Path, monkeypatch: p
     assert again["metrics"] == whole["metrics"]
 
 
+def test_a_checkpoint_of_another_version_is_begun_anew(tmp_path: Path) -> None:
+    """What an unfinished run left that cannot be gone on with does not stand in the way."""
+    (plan,) = plans([tiny()], scale="tiny", seeds=1, encoders=["mingru"], variants=[12])
+    whole = run(plan, tmp_path / "whole")
+    name = "-".join(str(part) for part in plan.key().values() if part is not None).replace("/", "-")
+    folder = tmp_path / "damaged" / ".unfinished" / name / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "last.safetensors").write_bytes(b"of another version")
+    assert run(plan, tmp_path / "damaged")["metrics"] == whole["metrics"]
+
+
 def test_an_unfinished_line_is_no_record(tmp_path: Path) -> None:
     """What a kill left of a line, or a line of something else, counts as nothing."""
     (plan,) = plans([tiny()], scale="tiny", seeds=1, encoders=["gru"], variants=[12])

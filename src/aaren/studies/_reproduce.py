@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from aaren.errors import AarenError, DataError, RecipeError
+from aaren.errors import AarenError, DataError, ModelFileError, RecipeError
 from aaren.studies import _classification, _events, _forecasting, _rl
 from aaren.studies._recipe import ENCODERS, Plan, Recipe
 from aaren.studies._records import Record, is_done, write_record
@@ -85,7 +85,7 @@ def reproduce(wanted: Iterable[Plan], results: Path) -> Iterator[tuple[Plan, Rec
         name = "-".join(str(part) for part in key.values() if part is not None).replace("/", "-")
         unfinished = results / ".unfinished" / name
         try:
-            outcome = RUNS[plan.recipe.setting](plan, unfinished)
+            outcome = _run(plan, unfinished)
         except DataError as error:  # which meets every encoder and seed of the data set
             absent[plan.recipe.name] = error
             yield plan, error
@@ -96,3 +96,15 @@ def reproduce(wanted: Iterable[Plan], results: Path) -> Iterator[tuple[Plan, Rec
         record = write_record(results, plan, outcome)
         shutil.rmtree(unfinished, ignore_errors=True)
         yield plan, record
+
+
+def _run(plan: Plan, unfinished: Path) -> dict[str, Any]:
+    """Run a plan from where it stopped, or anew if what it left is of another version or damaged."""
+    run = RUNS[plan.recipe.setting]
+    try:
+        return run(plan, unfinished)
+    except ModelFileError:
+        if not unfinished.is_dir():
+            raise
+        shutil.rmtree(unfinished)
+        return run(plan, unfinished)
