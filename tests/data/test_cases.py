@@ -102,7 +102,7 @@ def test_masks_select_as_positions_do():
     cases = cases_from_arrays([[1.0], [2.0], [3.0], [4.0]], ["b", "a", "b", "a"])
     for chosen in (cases.labels == 0, [1, 3], np.array([1, 3])):
         assert [case[0, 0] for case in cases.select(chosen).cases] == [2.0, 4.0]
-    for wrong in ([0.9], [], [True]):
+    for wrong in (np.array([0.9]), [], np.array([True])):
         with pytest.raises(DataError, match="expected positions of cases or a mask of 4"):
             cases.select(wrong)
 

@@ -75,7 +75,7 @@ def cases_from_arrays(
     arrays: Sequence[ArrayLike],
     labels: Sequence[Any] | NDArray[Any],
     *,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[Any] | None = None,
     channels: Sequence[str] | None = None,
     source: str = "arrays",
 ) -> CaseSet:
