@@ -42,7 +42,7 @@ def test_the_whole_way(files: Path, aaren: Command, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert "10 sequences, 80 events, 2 marks" in done.err
     assert "Poisson" in done.out
-    assert f"Next: aaren stream {model} < events.csv" in done.out
+    assert f"Next: aaren stream {model} --series u0 < events.csv" in done.out
     (record,) = [json.loads(line) for line in (model / "record.jsonl").read_text().splitlines()]
     (own,) = aaren("evaluate", model, train, "--json").lines()
     assert own["model"] == record["metrics"]["test"]
@@ -96,6 +96,8 @@ def test_refusals(files: Path, aaren: Command, tmp_path: Path) -> None:
         ([train, "--test", train], "--test: expected --validation beside it"),
         ([train, "--time", "when"], "column 'when': no such column"),
         ([train, "--seed", 2**40], "--seed: expected"),
+        ([train, "--encoder", "gru", "--decay", "time"], "--decay: expected none for --encoder gru, received time"),
+        ([train, "--validation", train, "--split", "1,1,1"], "--split: expected it without --validation"),
     ):
         assert words in aaren("train", "events", *arguments, "-o", tmp_path / "new").refusal()
     for arguments, words in (
@@ -115,3 +117,68 @@ def test_hostile_files(aaren: Command, tmp_path: Path) -> None:
     said = aaren("train", "events", tmp_path / "e.pkl", "-o", tmp_path / "new").refusal()
     assert "received a pickle that calls for 'os.system'" in said
     assert [path.name for path in tmp_path.iterdir()] == ["e.pkl"]
+
+
+def test_parts_that_a_file_names(aaren: Command, tmp_path: Path) -> None:
+    """A file's own parts are trained, validated and tested on; --split overrides them, and evaluation follows."""
+    random = np.random.default_rng(0)
+    times = np.cumsum(random.exponential(1.0, (30, 6)), 1)
+    fold = np.arange(30) % 3 == 2
+    path = tmp_path / "folds.npz"
+    np.savez(path, times=times.ravel(), offsets=np.arange(31) * 6, fold1_is_test=fold)
+    done = aaren("train", "events", path, "-o", tmp_path / "m", "--json", *TINY)
+    assert "parts that the file names: train, test" in done.err
+    (record,) = done.lines()
+    assert [record["data"][part]["sequences"] for part in ("train", "validation", "test")] == [18, 2, 10]
+    (own,) = aaren("evaluate", tmp_path / "m", path, "--json").lines()
+    assert own["model"] == record["metrics"]["test"]
+    (own,) = aaren("evaluate", tmp_path / "m", path, "--part", "validation", "--json").lines()
+    assert own["model"] == record["metrics"]["validation"]
+    assert "the test part of folds.npz" in aaren("evaluate", tmp_path / "m", path).out
+    (record,) = aaren("train", "events", path, "-o", tmp_path / "n", "--split", "10,10,10", "--json", *TINY).lines()
+    assert [record["data"][part]["sequences"] for part in ("train", "validation", "test")] == [10, 10, 10]
+    (own,) = aaren("evaluate", tmp_path / "n", path, "--json").lines()
+    assert own["model"] == record["metrics"]["test"]
+
+
+def test_marks_on_one_side_only(files: Path, aaren: Command, tmp_path: Path) -> None:
+    """A file without marks for a model with, and the other way round, is one line for evaluate and predict."""
+    random = np.random.default_rng(0)
+    flat = {"times": np.cumsum(random.exponential(1.0, (10, 6)), 1).ravel(), "offsets": np.arange(11) * 6}
+    np.savez(tmp_path / "bare.npz", **flat)
+    np.savez(tmp_path / "marked.npz", **flat, marks=np.arange(60) % 2)
+    for name in ("bare", "marked"):
+        done = aaren("train", "events", tmp_path / f"{name}.npz", "-o", tmp_path / name, *TINY)
+        assert done.code == 0, done.err
+        assert f"Next: aaren stream {tmp_path / name} < events.csv" in done.out  # no sequences to choose from
+    for verb in ("evaluate", "predict"):
+        said = aaren(verb, tmp_path / "marked", tmp_path / "bare.npz").refusal()
+        assert "expected events with marks, of which there are 2, received events without" in said
+        said = aaren(verb, tmp_path / "bare", tmp_path / "marked.npz").refusal()
+        assert "expected events without marks as in training, received events with marks" in said
+
+
+def test_short_sequences(files: Path, aaren: Command, tmp_path: Path) -> None:
+    """Sequences without an interval stop training or are dropped, and evaluate and predict do as training did."""
+    path = tmp_path / "short.csv"
+    path.write_text((files / "train.csv").read_text() + "alone,1,buy\n")
+    assert "short='drop'" in aaren("train", "events", path, "-o", tmp_path / "m", *TINY).refusal()
+    done = aaren("train", "events", path, "-o", tmp_path / "m", "--short", "drop", *TINY)
+    assert "10 sequences, 80 events" in done.err
+    assert aaren("evaluate", tmp_path / "m", path).code == 0
+    assert "alone" not in aaren("predict", tmp_path / "m", path).out
+
+
+def test_times_since_1970(aaren: Command, tmp_path: Path) -> None:
+    """Milliseconds since 1970 are predicted in full: the next event comes after the last, and near it."""
+    random = np.random.default_rng(0)
+    rows = ["sequence,time"]
+    for name in range(10):
+        rows += [f"u{name},{time}" for time in 1_700_000_000_000 + np.cumsum(random.integers(1, 40, 8))]
+    (tmp_path / "ms.csv").write_text("\n".join(rows) + "\n")
+    assert aaren("train", "events", tmp_path / "ms.csv", "-o", tmp_path / "m", *TINY).code == 0
+    said = list(csv.DictReader(io.StringIO(aaren("predict", tmp_path / "m", tmp_path / "ms.csv").out)))
+    lasts = {row.split(",")[0]: float(row.split(",")[1]) for row in rows[1:]}
+    for row in said:
+        assert float(row["last"]) == lasts[row["sequence"]]
+        assert 0 < float(row["q0.1"]) - float(row["last"]) < float(row["q0.9"]) - float(row["last"]) < 1000

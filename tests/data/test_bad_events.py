@@ -249,3 +249,93 @@ def test_short_sequences_are_left_out_if_asked(tmp_path: Path) -> None:
     np.savez(path, times=np.array([0.0, 1.0]), offsets=np.array([0, 1, 2]))
     with pytest.raises(DataError, match="a sequence of at least two events, received none"):
         read_events(path, short="drop")
+
+
+@pytest.mark.parametrize("marks", [2, ["a", "b"]])
+def test_marks_for_events_without(marks: Any, write: Callable[..., Path]) -> None:
+    """Marks that are asked for of a file without any are refused, whatever its layout."""
+    flat, padded = cases.flat(), cases.padded()
+    del flat["marks"], padded["marks"]
+    for content, name in (
+        (cases.npz(**flat), "flat.npz"),
+        (cases.npz(**padded), "padded.npz"),
+        (json.dumps([{"time_since_start": [0, 1]}]).encode(), "e.json"),
+        (b"time\n1\n2\n", "e.csv"),
+    ):
+        path = write(content, name)
+        assert read_events(path).marks == ()
+        with pytest.raises(DataError, match=r"expected events with marks, of which there are 2, received .* without"):
+            read_events(path, marks=marks)
+
+
+@pytest.mark.parametrize("marks", [True, False, -4, 0, 2**40, ["a", "a"], [], "ab"])
+def test_marks_that_cannot_be(marks: Any, write: Callable[..., Path]) -> None:
+    """A number of marks below 1, beyond all bounds or of truth, and names that are given twice are refused."""
+    with pytest.raises(DataError, match=r"^marks: expected"):
+        read_events(write(cases.easytpp(), "e.json"), marks=marks)
+
+
+def test_arrays_beside_the_events(write: Callable[..., Path]) -> None:
+    """An end that is text, folds of another length, and more marks than there can be are refused."""
+    flat = cases.flat()
+    for arrays, words in (
+        ({**flat, "t_max": "late"}, "numbers in 't_max'"),
+        ({**flat, "fold1_is_test": [True]}, "one 'fold1_is_test' for each of 2 sequences"),
+        ({**flat, "fold1_is_test": ["a", "b"]}, "one 'fold1_is_test'"),
+        ({**flat, "marks": [2**50] * 7}, "at most 1048576 marks"),
+    ):
+        with pytest.raises(DataError, match=words):
+            read_events(write(cases.npz(**arrays), "e.npz"))
+
+
+def test_sequences_without_bytes(write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty sequences, which take memory and hardly a byte, are refused in number; short files may have some."""
+    monkeypatch.setattr("aaren.data._event_arrays._SPARE", 1000)
+    for arrays in (
+        {"times": [0.0, 1.0], "offsets": np.array([0, *[2] * 2000])},
+        {"times": np.zeros((2000, 0))},
+    ):
+        with pytest.raises(DataError, match="expected sequences with events, received 2000 with"):
+            read_events(write(cases.npz(**arrays), "e.npz"))
+    monkeypatch.setattr("aaren.data._event_lists._SPARE", 1000)
+    empty = json.dumps([{"time_since_start": [], "type_event": []}] * 20_000).encode()
+    with pytest.raises(DataError, match="more than 1000 that are nearly all empty"):
+        read_events(write(empty, "e.json"), short="drop")
+    path = cases.text(tmp_path)
+    for file in (path, tmp_path / "time-1-train.txt"):
+        file.write_bytes(b"\n" * 20_000)
+    with pytest.raises(DataError, match="more than 1000 that are nearly all empty"):
+        read_events(path, short="drop")
+    for file in (path, tmp_path / "time-1-train.txt"):
+        file.write_bytes(b"1 2\n" * 20_000 + b"\n" * 1000)
+    assert len(read_events(path, short="drop").sequences) == 20_000
+
+
+def _deep() -> bytes:
+    """A pickle whose number of marks is a tuple in a tuple, a million times."""
+    return b"\x80\x02}(X\x09\x00\x00\x00sequences]X\x09\x00\x00\x00num_marksN" + b"\x85" * 1_000_000 + b"u."
+
+
+def test_numbers_of_marks_in_pickles(write: Callable[..., Path]) -> None:
+    """A number of marks that is a list, text, a truth or nested beyond all bounds is refused, and nothing is hashed."""
+    for marks in ([1], {"a": 1}, "many", True, (1, 2), 2.5, np.array([1.0])):
+        for value in ({**cases.ifl_tpp(), "num_marks": marks}, {**cases.nhp(), "dim_process": marks}):
+            with pytest.raises(DataError, match=r"one positive number '(num_marks|dim_process)', received"):
+                read_events(write(pickle.dumps(value), "e.pkl"))
+    with pytest.raises(DataError, match="at most 100 containers inside one another"):
+        read_events(write(_deep(), "e.pkl"))
+    text = json.dumps([{"time_since_start": [0, 1], "type_event": [0, 0], "dim_process": dim} for dim in (2, 3)])
+    with pytest.raises(DataError, match="'dim_process', received 3 after 2"):
+        read_events(write(text, "e.json"))
+
+
+def test_arrays_that_are_never_filled(write: Callable[..., Path]) -> None:
+    """An array that a pickle makes and does not fill is refused with the file's name."""
+    array = b"cnumpy.core.multiarray\n_reconstruct\n)R"
+    head = b"\x80\x02}(X\x09\x00\x00\x00sequences](}(X\x0d\x00\x00\x00arrival_times"
+    path = write(head + array + b"ueu.", "e.pkl")
+    with pytest.raises(DataError, match=r"e\.pkl: .*an array without content"):
+        read_events(path)
+    path = write(b"\x80\x02}(X\x09\x00\x00\x00sequences]X\x09\x00\x00\x00num_marks" + array + b"u.", "e.pkl")
+    with pytest.raises(DataError, match=r"e\.pkl: .*an array without content"):
+        read_events(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -152,3 +153,43 @@ def test_split_by_order() -> None:
     for fractions in ((0.9, 0.05, 0.05), (0.5, 0.5), (0.6, 0.6, 0.6), (-1, 1, 1), (10, 2, 2)):
         with pytest.raises(DataError, match="expected"):
             split_sequences(found, fractions)
+
+
+def test_a_number_of_marks_keeps_the_names_of_the_file(write: Callable[..., Path], tmp_path: Path) -> None:
+    """Marks of files that count from 1 are called so, also where their number is given."""
+    assert read_events(cases.text(tmp_path), marks=4).marks == ("1", "2", "3", "4")
+    assert read_events(write(cases.npz(**cases.padded()), "e.npz"), marks=3).marks == ("1", "2", "3")
+    assert read_events(write(cases.npz(**cases.flat()), "f.npz"), marks=3).marks == ("0", "1", "2")
+    assert read_events(write(cases.easytpp(), "e.json"), marks=5).marks == ("0", "1", "2", "3", "4")
+
+
+def test_marks_of_thousands_of_digits(write: Callable[..., Path]) -> None:
+    """A mark that has too many digits to be a number is a name, and comes after the numbers."""
+    long = "9" * 5000
+    assert read_events(write(f"time,mark\n1,{long}\n2,10\n3,9\n")).marks == ("9", "10", long)
+
+
+def test_parts_by_name(write: Callable[..., Path]) -> None:
+    """Named parts are training, validation (or the last tenth of training) and test (or none)."""
+    value = cases.nhp()
+    value["train"] = value["train"] * 10
+    value["test"] = value["train"][:3]
+    sizes = [len(one.sequences) for one in read_events(write(pickle.dumps(value), "e.pkl")).named_parts()]
+    assert sizes == [18, 2, 3]
+    value["dev"] = value.pop("test")[:1]
+    train, validation, test = read_events(write(pickle.dumps(value), "f.pkl")).named_parts()
+    assert (len(train.sequences), len(validation.sequences), test) == (20, 1, None)
+    value["test"] = value.pop("train")
+    with pytest.raises(DataError, match="received 'train'"):
+        read_events(write(pickle.dumps(value), "g.pkl")).named_parts()
+
+
+def test_splits_are_what_they_say() -> None:
+    """Fractions are not cut by the rounding of floats, one sequence in each part is a split, and no number is none."""
+    found = sine_events(seed=0, sequences=100)
+    sizes = [[len(part.sequences) for part in split_sequences(found, (a, b, 1 - a - b))] for a, b in ((0.57, 0.29),)]
+    assert sizes == [[57, 29, 14]]
+    assert [len(part.sequences) for part in split_sequences(found, (1, 1, 1))] == [1, 1, 1]
+    for odd in ((math.nan, 0.2, 0.2), (math.inf, 1, 1), (0.5, math.nan, 0.2), (10**400, 1, 1), (1, -math.inf, 1)):
+        with pytest.raises(DataError, match="expected"):
+            split_sequences(found, odd)

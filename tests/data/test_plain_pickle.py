@@ -22,9 +22,7 @@ from aaren.errors import DataError
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
     lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.tuples(inner, inner)
-        | st.dictionaries(st.text(max_size=3) | st.integers(), inner, max_size=4)
+        st.lists(inner, max_size=4) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=3), inner, max_size=4)
     ),
     max_leaves=12,
 )
@@ -111,6 +109,9 @@ def test_calls_are_refused_by_name(
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "calls for 'os.system'"),
         (b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00O8\x85R.", "received one of 'O8'"),
         (b"\x80\x02}]K\x01s.", "received list"),
+        (b"\x80\x02}K\x01K\x01s.", "expected text as a key, received int"),
+        (b"\x80\x02}G\x00\x00\x00\x00\x00\x00\x00\x00K\x01s.", "expected text as a key, received float"),
+        (b"\x80\x02c__builtin__\nbytes\nK\x05\x85R.", "call of 'bytes' with arguments"),
         (b"\x80\x02K\x01K\x02a.", "received them for int"),
         (b".", "damaged"),
         (b"", "not enough values"),
@@ -167,3 +168,58 @@ def test_too_many_opcodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aaren.data._plain_pickle.LARGEST", 1000)
     with pytest.raises(DataError, match="at most 1000 pickle opcodes"):
         read(b"(" + b"]" * 2000 + b"l.")
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_empty_arrays_come_back(protocol: int) -> None:
+    """An array of no numbers is as valid as others, though its bytes are written as a call in older protocols."""
+    found = plain(read(pickle.dumps([np.zeros(0)], protocol))[0])
+    assert (found.shape, found.dtype) == ((0,), np.float64)
+
+
+DTYPE = b"cnumpy\ndtype\nX\x02\x00\x00\x00f8\x85R"
+RAW = b"X" + struct.pack("<I", 8 * 1000) + bytes(8000)
+ARGUMENTS = {
+    "an encoding": b"c_codecs\nencode\nq\x01(" + RAW + b"X\x06\x00\x00\x00latin1tq\x02",
+    "a buffer": b"cnumpy._core.numeric\n_frombuffer\nq\x01(" + RAW + DTYPE + b"M\xe8\x03\x85X\x01\x00\x00\x00Ctq\x02",
+    "a small call": b"c__builtin__\nbytes\nq\x01)q\x02",
+}
+
+
+@pytest.mark.parametrize("case", ARGUMENTS)
+def test_a_bomb_of_calls_is_refused(case: str) -> None:
+    """A call that is repeated with remembered arguments may not make many times the bytes of the file."""
+    calls = 20_000 if case == "a small call" else 200
+    with pytest.raises(DataError, match="calls that make at most 8 times the bytes of the file"):
+        read(b"\x80\x02]" + ARGUMENTS[case] + b"00(" + b"h\x01h\x02R" * calls + b"e.")
+    assert len(read(b"\x80\x02]" + ARGUMENTS[case] + b"00(" + b"h\x01h\x02R" * 3 + b"e.")) == 3
+
+
+def test_a_bomb_of_states_is_refused() -> None:
+    """An array that is filled again and again from remembered bytes is refused."""
+    state = b"(K\x01M\xe8\x03\x85" + DTYPE + b"\x89" + RAW + b"tq\x02"
+    head = b"\x80\x02" + state + b"0cnumpy.core.multiarray\n_reconstruct\n)R"
+    assert plain(read(head + b"h\x02b.")).shape == (1000,)
+    with pytest.raises(DataError, match="calls that make at most 8 times"):
+        read(head + b"h\x02b" * 200 + b".")
+
+
+def test_nesting_is_bounded() -> None:
+    """Containers inside one another are read to a depth that data has, and refused beyond it, of every kind."""
+    for deep in (b"\x85" * 98, b"]" * 98 + b"a" * 97):
+        read(b"\x80\x02" + (b"N" + deep if deep[:1] == b"\x85" else deep) + b".")
+    for deep in (
+        b"N" + b"\x85" * 101,
+        b"]" * 102 + b"a" * 101,
+        b"(" * 101 + b"N" + b"l" * 101,
+        b"(" * 101 + b"t" * 101,
+    ):
+        with pytest.raises(DataError, match="at most 100 containers inside one another"):
+            read(b"\x80\x02" + deep + b".")
+
+
+def test_opcodes_are_counted_over_all_pickles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many small pickles in one file have the bound of one."""
+    monkeypatch.setattr("aaren.data._plain_pickle.LARGEST", 1000)
+    with pytest.raises(DataError, match="at most 1000 pickle opcodes"):
+        read_plain_pickle(b"]." * 600, "file")

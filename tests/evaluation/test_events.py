@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import event_process_cases as cases
@@ -171,3 +172,44 @@ def test_real_baselines() -> None:
     found = event_baselines(preprocessing, parts["test"], mark_transitions(parts["train"]))
     assert found["most frequent mark"]["accuracy"] == pytest.approx(0.425, abs=1e-3)
     assert found["Markov marks"]["accuracy"] == pytest.approx(0.444, abs=1e-3)
+
+
+def test_a_perfect_prediction_has_errors_of_zero() -> None:
+    """Errors that are all 0 are told as such; where nothing was said of times, there are none."""
+    errors = EventErrors()
+    errors.add_times(np.ones(3), np.ones(3))
+    assert errors.summary() == {"rmse": 0.0, "mae": 0, "sequence_sum_rmse": 0, "events": 3}
+    silent = EventErrors()
+    silent.add_events(3)
+    silent.add_marks(np.array([True, True, False]))
+    assert silent.summary() == {"accuracy": pytest.approx(2 / 3), "events": 3}
+
+
+def test_the_log_normal_baseline_is_judged_as_the_model_is() -> None:
+    """A model that says what the renewal baseline says has its errors and its likelihood, in the far tail too."""
+    events = log_normal(40)
+    last = events.sequences[0]
+    far = dataclasses.replace(last, end=float(last.times[-1]) + 1e12)  # its survival is below the least float64
+    events = dataclasses.replace(events, sequences=(far, *events.sequences[1:]))
+    model = knowing(events)
+    with torch.no_grad():
+        model.interval_head.bias[1:3] = 0
+    own = evaluate_events(model, events)
+    found = event_baselines(model.preprocessing, events)["renewal log-normal"]
+    for name in ("nll_time", "rmse", "mae", "ks"):
+        assert found[name] == pytest.approx(own[name], rel=1e-6), name
+    assert found["nll_time"] > 1
+
+
+def test_marks_without_events_of_their_kind() -> None:
+    """A set that has names of marks and events without, and events with marks for a model of none, are refused."""
+    events = log_normal(3)
+    bare = dataclasses.replace(
+        events, sequences=tuple(dataclasses.replace(one, marks=None) for one in events.sequences)
+    )
+    for wrong in (bare, dataclasses.replace(bare, marks=())):
+        with pytest.raises(DataError, match="events with marks as in training, received events without marks"):
+            evaluate_events(knowing(events), wrong)
+    unmarked = EventModel(marks=0, d_model=4, preprocessing=EventPreprocessing.fit(dataclasses.replace(bare, marks=())))
+    with pytest.raises(DataError, match="events without marks as in training, received events with marks"):
+        evaluate_events(unmarked, events)

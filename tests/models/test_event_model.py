@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -272,3 +273,30 @@ def test_damaged_preprocessing(change: dict[str, Any]) -> None:
     lost = {name: value for name, value in good.items() if name not in change}
     with pytest.raises(ModelFileError, match="missing or unknown"):
         EventPreprocessing.from_dict({**lost, "other": 1})
+
+
+def test_sampling_has_no_dropout_and_restores_the_mode() -> None:
+    """A model in training samples what it samples in evaluation, and is as it was, module by module."""
+    model = event_model(dropout=0.5)
+    with torch.no_grad():
+        _, state = model(*(x[:, :3] for x in events(batch=1)))
+    expected = model.sample(state, 8, generator=torch.Generator().manual_seed(5))
+    model.train()
+    model.encoder.eval()
+    modes = [module.training for module in model.modules()]
+    assert torch.equal(model.sample(state, 8, generator=torch.Generator().manual_seed(5)).times, expected.times)
+    assert [module.training for module in model.modules()] == modes
+    model.train()
+    assert torch.equal(model.sample(state, 8, generator=torch.Generator().manual_seed(5)).times, expected.times)
+    assert all(module.training for module in model.modules())
+
+
+def test_preprocessing_knows_the_rule_for_short_sequences() -> None:
+    """The rule is kept where it is not the first one; descriptions from before there were two are read."""
+    known = EventPreprocessing.fit(event_set())
+    assert "short" not in known.to_dict()
+    assert EventPreprocessing.from_dict(known.to_dict()) == known
+    dropping = EventPreprocessing.fit(dataclasses.replace(event_set(), short="drop"))
+    assert EventPreprocessing.from_dict(dropping.to_dict()).short == "drop"
+    with pytest.raises(ModelFileError, match="preprocessing: expected what `save` writes"):
+        EventPreprocessing.from_dict({**known.to_dict(), "short": "keep"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 import sys
 from pathlib import Path
@@ -206,3 +208,19 @@ def test_arguments_out_of_range(model: EventModel) -> None:
             EventStream(model, **arguments)
     with pytest.raises(DataError, match=r"at least 3.0"):
         model.stream(start=3.0).update((2.0, "1"))
+
+
+@pytest.mark.parametrize("origin", [1.7e12, 1.7e9])
+def test_times_since_1970_are_told_in_full(origin: float, events: EventSet) -> None:
+    """Times of ten digits and more, as milliseconds and seconds since 1970 have, come out as they are."""
+    moved = [dataclasses.replace(one, times=origin + one.times * 1e3 + 0.25) for one in events.sequences[:2]]
+    moved = [dataclasses.replace(one, start=float(one.times[0]), end=float(one.times[-1])) for one in moved]
+    far = dataclasses.replace(events, sequences=tuple(moved))
+    model = cases.model_of(far)
+    stream = model.stream()
+    for row in cases.rows_of(moved[0], far.marks)[:5]:
+        found = stream.update(row)
+        said = json.loads(json.dumps(found.to_dict()))
+        assert said["time"] == row["time"]
+        assert (said["next"]["mean"], said["next"]["median"]) == (found.mean, found.median)
+        assert said["next"]["q0.1"] == found.quantiles[0.1] > row["time"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from aaren.models import EventModel
 
 Flag = Parameter(negative=())
+_SPLIT = "0.6,0.2,0.2"
 METRICS = ("nll", "rmse", "mae", "accuracy", "ks")
 
 
@@ -28,9 +30,10 @@ def events(
     validation: Path | None = None,
     test: Path | None = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("model"),
-    split: str = "0.6,0.2,0.2",
+    split: str | None = None,
     times: Path | None = None,
     duplicates: Literal["error", "drop", "keep"] = "error",
+    short: Literal["error", "drop"] = "error",
     time: str = "auto",
     mark: str = "auto",
     sequence: str = "auto",
@@ -61,19 +64,24 @@ def events(
     Parameters
     ----------
     train
-        File of the training part, or of all parts.
+        File of the training part, or of all parts. Parts that it names itself are used as such; then the last tenth of
+        the training part is for validation, if no part is.
     validation
-        File of the part that decides when to stop; without it, TRAIN is split.
+        File of the part that decides when to stop; without it, TRAIN is split. Of a TRAIN that names its parts, only
+        the training part is used then.
     test
         File that is read once, at the end, for the errors that are printed.
     output
         Folder for the model: config.json, model.safetensors, preprocessing.json, MODEL_CARD.md, record.jsonl.
     split
-        Without --validation: training, validation and test, as fractions or numbers of sequences, in their order.
+        Without --validation: training, validation and test, as fractions or numbers of sequences, in their order; by
+        default 0.6,0.2,0.2. Overrides the parts that TRAIN names, if it names any.
     times
         Of a text fold, the file of times that belongs to TRAIN; by default the one whose name says "time" for "event".
     duplicates
         For two events of a sequence at the same time: stop with an error, drop the later one, or keep both.
+    short
+        For a sequence of fewer than two events: stop with an error, or drop it.
     time
         Of a table, the column of times: numbers or dates.
     mark
@@ -83,7 +91,8 @@ def events(
     encoder
         The model's core: aaren, or a baseline to compare with.
     decay
-        How older events fade: not at all (the paper), by a learned rate per head and event, or per elapsed time.
+        Of aaren, how older events fade: not at all (the paper), by a learned rate per head and event, or per elapsed
+        time.
     intervals
         Whether tokens carry the interval before them; the paper's do not.
     components
@@ -126,11 +135,16 @@ def events(
         raise BackendError("--accelerator: expected a GPU for 'gpu', found none that PyTorch can use; choose cpu")
     if not -(2**31) <= seed < 2**31:
         raise ValueError(f"--seed: expected a number between -2**31 and 2**31, received {seed}")
+    if decay != "none" and encoder != "aaren":
+        raise ValueError(f"--decay: expected none for --encoder {encoder}, received {decay}; only aaren's events fade")
+    if validation is not None and split is not None:
+        raise ValueError("--split: expected it without --validation, which says what the parts are; leave one out")
     if validation is None and test is not None:
         raise ValueError("--test: expected --validation beside it; name both files, or leave both to --split")
     require_writable_folder(output)
     options: dict[str, Any] = {
         "duplicates": duplicates,
+        "short": short,
         "time": time,
         "mark": None if mark == "none" else mark,
         "sequence": None if sequence == "none" else sequence,
@@ -138,12 +152,16 @@ def events(
     whole = read_events(_file(train), times=times, **options)
     print(whole.describe(), file=sys.stderr)
     parts, test_set = None, None
-    if validation is None:
-        parts = split_parts(split)
+    if validation is None and split is None and whole.parts:
+        train_set, validation_set, test_set = whole.named_parts()
+        print(f"parts that the file names: {', '.join(whole.parts)}", file=sys.stderr)
+    elif validation is None:
+        parts = split_parts(split or _SPLIT)
         train_set, validation_set, test_set = split_sequences(whole, parts)
     else:
         options["marks"] = whole.marks or None
-        train_set, validation_set = whole, read_events(_file(validation), **options)
+        train_set = whole.part("train") if whole.parts else whole
+        validation_set = read_events(_file(validation), **options)
         if test is not None:
             test_set = read_events(_file(test), **options)
     result = train_events(
@@ -163,7 +181,7 @@ def events(
         ),
         resume=resume,
         encoder=encoder,
-        decay=None if decay == "none" or encoder != "aaren" else decay,
+        decay=None if decay == "none" else decay,
         intervals=intervals,
         components=components,
         d_model=d_model,
@@ -177,7 +195,9 @@ def events(
         return
     part = "validation" if test_set is None else "test"
     _print_table(f"Per event, on the {part} part", result.metrics[part], result.metrics["baselines"], encoder)
-    print(f"Model written to {output}. Next: aaren stream {output} < events.csv")
+    several = whole.columns.sequence is not None and len(whole.sequences) > 1
+    series = f" --series {shlex.quote(train_set.sequences[0].name)}" if several else ""
+    print(f"Model written to {output}. Next: aaren stream {output}{series} < events.csv")
 
 
 def evaluate_events(
@@ -189,15 +209,28 @@ def evaluate_events(
     from aaren.evaluation import event_baselines
 
     found = _events_for(loaded, data)
-    parts = _split_in_training(loaded, found) if split is None else split_parts(split)
+    parts, number = None if split is None else split_parts(split), 1 if part == "validation" else 2
+    named = False
+    if parts is None and _is_of_training(loaded, found):
+        parts = _split_in_training(loaded)
+        named = parts is None and "train" in found.parts
     if parts is not None:
-        found = split_sequences(found, parts)[1 if part == "validation" else 2]
+        found = split_sequences(found, parts)[number]
+    elif named:
+        chosen = found.named_parts()[number]
+        if chosen is None:
+            raise DataError(
+                f"expected a part 'test' that the file names, received {', '.join(found.parts)}; take --part "
+                "validation, or --split",
+                source=str(data),
+            )
+        found = chosen
     assert loaded.preprocessing is not None, "reading the file has needed it"
     own, baselines = evaluate(loaded, found), event_baselines(loaded.preprocessing, found)
     if json:
         print_json({"model": own, "baselines": baselines})
         return
-    of = "" if parts is None else f"the {part} part of "
+    of = f"the {part} part of " if named or parts is not None else ""
     _print_table(f"Per event, on {of}{data.name}", own, baselines, loaded.config.encoder)
 
 
@@ -230,7 +263,7 @@ def _file(path: Path) -> Path:
 
 
 def _events_for(loaded: EventModel, path: Path) -> EventSet:
-    """Read a file with the marks, the columns and the rule for equal times that a model was trained with."""
+    """Read a file with the marks, the columns and the rules for events that a model was trained with."""
     from aaren.data import read_events
 
     known = loaded.preprocessing
@@ -241,17 +274,21 @@ def _events_for(loaded: EventModel, path: Path) -> EventSet:
         columns = known.columns
         mark = (columns.mark or "auto") if known.marks else None
         given = {"time": columns.time, "mark": mark, "sequence": columns.sequence or "auto"}
-    return read_events(_file(path), marks=known.marks or None, duplicates=known.duplicates, **given)
+    rules: dict[str, Any] = {"duplicates": known.duplicates, "short": known.short}
+    return read_events(_file(path), marks=known.marks or None, **rules, **given)
 
 
-def _split_in_training(loaded: EventModel, found: EventSet) -> tuple[float | int, ...] | None:
-    """The parts that a model's record names for this very file; no checksum covers the record: it may hold anything."""
+def _is_of_training(loaded: EventModel, found: EventSet) -> bool:
+    """Whether a model's record names this very file; no checksum covers the record: it may hold anything."""
     data = loaded.metadata.get("data")
-    if not isinstance(data, dict) or data.get("sha256") != found.sha256:
-        return None
-    split = data.get("split")
+    return isinstance(data, dict) and data.get("sha256") == found.sha256
+
+
+def _split_in_training(loaded: EventModel) -> tuple[float | int, ...] | None:
+    """The split that a model's record names."""
+    split = loaded.metadata["data"].get("split")
     usable = isinstance(split, list) and len(split) == 3 and all(isinstance(part, int | float) for part in split)
-    return tuple(split) if usable else None  # type: ignore[arg-type]
+    return tuple(split) if usable else None
 
 
 def _print_table(title: str, own: dict[str, float], baselines: dict[str, dict[str, float]], encoder: str) -> None:

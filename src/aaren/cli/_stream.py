@@ -32,9 +32,10 @@ def stream(
     Reads CSV with a header from standard input and writes one JSON line for each row to standard output.
 
     With --state the stream goes on after a restart as if it had not stopped. Give it the same file or feed again:
-    rows up to the time that the state has seen are passed over (without a time column, with --follow, as many rows as
-    it has seen). After a kill in between two snapshots, forecasts since the last one are written again, with the same
-    row numbers and the same values; none is lost.
+    rows up to the time that the state has seen are passed over. Where times do not tell rows apart (there is no time
+    column, or events were trained with --duplicates keep), as many rows as it has seen are passed over with --follow; a
+    pipe must go on where it stopped. After a kill in between two snapshots, forecasts since the last one are written
+    again, with the same row numbers and the same values; none is lost.
 
     Parameters
     ----------
@@ -52,7 +53,8 @@ def stream(
     max_gap
         Of a forecaster: rows that may be missing between two rows; they are passed through as missing values.
     series
-        Use only the rows of this series, where the model was trained with --series-id.
+        Use only the rows of this series, where the model was trained with --series-id; of an event model, only the
+        events of this sequence, where it was trained on a table with a column of sequences.
     """
     import aaren
 
@@ -70,7 +72,10 @@ def stream(
     options: dict[str, Any] = {"max_gap": max_gap} if loaded.kind == "forecaster" else {}
     live = loaded.stream(state, on_bad_row="error" if on_bad_row == "skip" else on_bad_row, **options)
     if series is not None and live.schema.series_id is None:
-        raise DataError("--series: expected a model that was trained with --series-id; leave the option out")
+        raise DataError(
+            "--series: expected a model that was trained with --series-id, or on events in a table with a column of "
+            "sequences; leave the option out"
+        )
     runner = _Runner(live, state, save_every, series, skip_bad_rows=on_bad_row == "skip")
     if follow is None:
         return runner.run(lines(sys.stdin.buffer, runner.interruption), "standard input", from_file=False)

@@ -15,7 +15,7 @@ from aaren.data._episodes import (
     returns_to_go,
 )
 from aaren.data._event_table import mark_text
-from aaren.data._events import Duplicates, EventColumns, EventSequence, EventSet, split_sequences
+from aaren.data._events import Duplicates, EventColumns, EventSequence, EventSet, Short, split_sequences
 from aaren.data._made_events import sine_events, uber_sequences
 from aaren.data._read import read_series, sha256_of
 from aaren.data._read_cases import read_cases
@@ -48,6 +48,7 @@ __all__ = [
     "Schema",
     "Series",
     "SeriesSet",
+    "Short",
     "Splits",
     "calendar_features",
     "calendar_names",

@@ -15,6 +15,8 @@ Arrays = Mapping[str, NDArray[Any]]
 Content = tuple[list[EventSequence], int, int, dict[str, tuple[int, ...]]]
 """Sequences, number of marks (0 for none), number of the first mark in the file, and parts."""
 
+_SPARE = 1 << 17  # sequences that may be empty
+
 
 def events_of_arrays(arrays: Arrays, number: int | None, source: str, duplicates: Duplicates) -> Content:
     """Events of an `.npz` file, by the arrays that it has.
@@ -82,6 +84,7 @@ def _flat(
         raise DataError(
             f"expected 'offsets' that rise from 0 to {len(times)}, the number of times; correct them", source=source
         )
+    _require_rows(len(offsets) - 1, times, source)
     status = arrays.get("time_status")
     known = range(len(offsets) - 1)
     if status is not None:  # of the rebuilt StackOverflow folds: 2 where the times are exact
@@ -90,8 +93,11 @@ def _flat(
         known = [int(one) for one in np.flatnonzero(status == 2)]  # type: ignore[assignment]
     first = 0 if status is None else 1
     whole = _whole(marks, first, source)
-    number = number or (0 if whole is None else int(whole.max(initial=0)) + 1)
-    end = float(arrays["t_max"]) if "t_max" in arrays and arrays["t_max"].ndim == 0 else None
+    number = _number_of_marks(whole, number)
+    end = None
+    if "t_max" in arrays and arrays["t_max"].ndim == 0:
+        _require_numbers(arrays["t_max"], "t_max", "iuf", source)
+        end = float(arrays["t_max"])
     sequences = []
     for index in known:
         place = slice(int(offsets[index]), int(offsets[index + 1]))
@@ -108,13 +114,34 @@ def _flat(
                 padding=-1,
             )
         )
-    return sequences, number, first, _folds(arrays.get("fold1_is_test"), known)
+    return sequences, number, first, _folds(arrays.get("fold1_is_test"), known, len(offsets) - 1, source)
 
 
-def _folds(is_test: NDArray[Any] | None, known: Any) -> dict[str, tuple[int, ...]]:
+def _number_of_marks(marks: NDArray[np.int64] | None, number: int | None) -> int:
+    """As many as were asked for or are there; 0 where events have none, whatever was asked for."""
+    if marks is None:
+        return 0
+    return int(marks.max(initial=0)) + 1 if number is None else number
+
+
+def _require_rows(sequences: int, times: NDArray[Any], source: str) -> None:
+    """Refuse far more sequences than events: empty ones take no bytes in a file, but memory here."""
+    if sequences > times.size + _SPARE:
+        raise DataError(
+            f"expected sequences with events, received {sequences} with {times.size} in all; leave empty ones out",
+            source=source,
+        )
+
+
+def _folds(is_test: NDArray[Any] | None, known: Any, sequences: int, source: str) -> dict[str, tuple[int, ...]]:
     """The parts of the rebuilt StackOverflow folds."""
     if is_test is None:
         return {}
+    if is_test.shape != (sequences,) or is_test.dtype.kind not in "biu":
+        raise DataError(
+            f"expected one 'fold1_is_test' for each of {sequences} sequences, received {is_test.dtype} {is_test.shape}",
+            source=source,
+        )
     test = [bool(is_test[index]) for index in known]
     return {
         "train": tuple(place for place, one in enumerate(test) if not one),
@@ -130,6 +157,7 @@ def _padded(
     source: str,
     duplicates: Duplicates,
 ) -> Content:
+    _require_rows(len(times), times, source)
     if masks is None:
         masks = np.ones(times.shape, dtype=bool)
     if masks.shape != times.shape or masks.dtype.kind not in "biuf" or not np.isin(masks, (0, 1)).all():
@@ -139,7 +167,7 @@ def _padded(
         )
     present = masks.astype(bool)
     whole = _whole(None if marks is None else np.where(present, marks, 1), 1, source)
-    number = number or (0 if whole is None else int(whole.max(initial=0)) + 1)
+    number = _number_of_marks(whole, number)
     sequences = []
     for index, row in enumerate(present):
         sequences.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,14 +18,19 @@ from aaren.errors import DataError
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # first of the pickles in PyTorch's files before they were zip files
 
 
+_SHORT, _SPARE = 256, 1 << 17
+
+
 class _Lists:
     """Lists that become sequences, with a bound on how many events they may be.
 
-    A list inside a pickle may be named many times. So no more events are taken than the file has bytes.
+    A list inside a pickle may be named many times. So no more events are taken than the file has bytes. A sequence
+    costs memory even if it is empty: one that is too short to be of use counts as `_SHORT` events; `_SPARE` are free.
     """
 
     def __init__(self, largest: int, number: int | None, source: str, duplicates: Duplicates) -> None:
         self.left, self.number, self.source, self.duplicates = largest, number, source, duplicates
+        self.spare = _SPARE
         self.times: list[NDArray[np.float64]] = []
         self.marks: list[NDArray[np.int64] | None] = []
         self.spans: list[tuple[float | None, float | None]] = []
@@ -33,6 +39,8 @@ class _Lists:
         """One sequence more."""
         name = str(len(self.times))
         self.times.append(self.numbers(times, "times", name))
+        if len(self.times[-1]) < 2:
+            self.count_short()
         found = None if marks is None else self.numbers(marks, "marks", name)
         if found is not None:
             odd = np.flatnonzero(~(np.isfinite(found) & (np.floor(found) == found) & (np.abs(found) < 2**53)))
@@ -44,7 +52,7 @@ class _Lists:
 
     def numbers(self, given: Any, what: str, name: str) -> NDArray[np.float64]:
         """A list, a tuple or an array of numbers."""
-        given = plain(given)
+        given = _plain(given, self.source)
         if isinstance(given, np.ndarray) and given.ndim == 1:
             self.count(len(given), name)
             return given.astype(np.float64)
@@ -65,8 +73,19 @@ class _Lists:
         if self.left < 0:
             raise event_error("expected fewer events than the file has bytes, received more", self.source, name)
 
+    def count_short(self) -> None:
+        """Charge a sequence that is too short to be of use, unless there are few."""
+        self.spare -= 1
+        self.left -= 0 if self.spare >= 0 else _SHORT
+        if self.left < 0:
+            raise DataError(
+                f"expected sequences with events, received more than {_SPARE} that are nearly all empty; leave empty "
+                "ones out",
+                source=self.source,
+            )
+
     def number_of(self, given: Any, name: str) -> float | None:
-        return None if given is None else float(self.numbers([plain(given)], "start and end", name)[0])
+        return None if given is None else float(self.numbers([_plain(given, self.source)], "start and end", name)[0])
 
     def content(self, first: int, padding: int | None, parts: Mapping[str, tuple[int, ...]]) -> Content:
         """Check all; marks are counted from `first` in the file, `padding` (None: one too many) is no mark."""
@@ -103,7 +122,7 @@ def events_of_json(data: bytes, number: int | None, source: str, duplicates: Dup
         raise DataError(f"expected JSON, received text that is none ({error})", source=source) from None
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
         raise DataError("expected an array of objects, one for each sequence, received something else", source=source)
-    dims = {one.get("dim_process") for one in listed if not isinstance(one.get("dim_process"), list | dict)}
+    dims = [one["dim_process"] for one in listed if one.get("dim_process") is not None]
     found = _Lists(len(data), _dims(dims, number, source), source, duplicates)
     for index, one in enumerate(listed):
         _require(one, ("time_since_start",), source, index)
@@ -111,14 +130,15 @@ def events_of_json(data: bytes, number: int | None, source: str, duplicates: Dup
     return found.content(0, None, {})
 
 
-def _dims(dims: set[Any], number: int | None, source: str) -> int | None:
-    """How many marks there are, by what was asked for and what the file says."""
-    dims = dims - {None}
-    if not dims or number is not None:
-        return number
-    if len(dims) > 1 or not all(isinstance(one, int) and 0 < one < 2**31 for one in dims):
-        raise DataError(f"expected one positive number 'dim_process', received {sorted(map(str, dims))}", source=source)
-    return int(next(iter(dims)))
+def _dims(dims: Sequence[Any], number: int | None, source: str, name: str = "dim_process") -> int | None:
+    """How many marks there are, by what was asked for and what the file says; its values are compared, never hashed."""
+    for one in dims:
+        whole = isinstance(one, int) and not isinstance(one, bool)
+        if not whole or not 0 < one < 2**31 or one != dims[0]:
+            shown = reprlib.repr(one) if whole or isinstance(one, str | float) else type(one).__name__
+            others = f" after {dims[0]}" if whole and one != dims[0] else ""
+            raise DataError(f"expected one positive number {name!r}, received {shown}{others}", source=source)
+    return number if number is not None or not dims else int(dims[0])
 
 
 def _require(one: Any, keys: Iterable[str], source: str, index: int) -> None:
@@ -129,7 +149,7 @@ def _require(one: Any, keys: Iterable[str], source: str, index: int) -> None:
 
 def events_of_text(data: bytes, times: bytes, number: int | None, source: str, duplicates: Duplicates) -> Content:
     """Events of Du et al.: a line of marks (from 1) for each sequence, and a line of times in a second file."""
-    lines = [[line.split() for line in _text(part, source).splitlines()] for part in (data, times)]
+    lines = [_text(part, source).splitlines() for part in (data, times)]
     if len(lines[0]) != len(lines[1]):
         raise DataError(
             f"expected as many lines of times as of marks, {len(lines[0])}, received {len(lines[1])}", source=source
@@ -137,7 +157,7 @@ def events_of_text(data: bytes, times: bytes, number: int | None, source: str, d
     found = _Lists(len(data) + len(times), number, source, duplicates)
     for line, (marks, stamps) in enumerate(zip(*lines, strict=True), start=1):
         try:
-            found.add([float(one) for one in stamps], [int(one) for one in marks])
+            found.add([float(one) for one in stamps.split()], [int(one) for one in marks.split()])
         except ValueError as error:
             if isinstance(error, DataError):
                 raise
@@ -169,13 +189,13 @@ def events_of_pickle(data: bytes, number: int | None, source: str, duplicates: D
 
 def _ifl_tpp(value: dict[Any, Any], size: int, number: int | None, source: str, duplicates: Duplicates) -> Content:
     """`{"sequences": [{"arrival_times", "marks", "t_start", "t_end"}, ...], "num_marks"}`, marks from 0."""
-    sequences, marks = value["sequences"], value.get("num_marks")
+    sequences, marks = value["sequences"], _plain(value.get("num_marks"), source)
     if not isinstance(sequences, list):
         raise DataError("expected a list of sequences, received something else", source=source)
-    found = _Lists(size, _dims({plain(marks)}, number, source), source, duplicates)
+    found = _Lists(size, _dims([] if marks is None else [marks], number, source, "num_marks"), source, duplicates)
     for index, one in enumerate(sequences):
         _require(one, ("arrival_times",), source, index)
-        own = None if marks == 1 else one.get("marks")
+        own = None if isinstance(marks, int) and marks == 1 else one.get("marks")
         found.add(one["arrival_times"], own, one.get("t_start"), one.get("t_end"))
     return found.content(0, None, {})
 
@@ -187,7 +207,8 @@ def _nhp(value: dict[Any, Any], size: int, number: int | None, source: str, dupl
         raise DataError(
             f"expected a part with sequences, received the entries {sorted(map(str, value))[:20]}", source=source
         )
-    found = _Lists(size, _dims({plain(value.get("dim_process"))}, number, source), source, duplicates)
+    dim = _plain(value.get("dim_process"), source)
+    found = _Lists(size, _dims([] if dim is None else [dim], number, source), source, duplicates)
     parts: dict[str, tuple[int, ...]] = {}
     for name, sequences in listed.items():
         first = len(found.times)
@@ -210,4 +231,14 @@ def _columns(events: Any, source: str, sequence: int) -> tuple[Sequence[Any], Se
                 str(sequence),
                 index,
             )
-    return [plain(one["time_since_start"]) for one in events], [plain(one["type_event"]) for one in events]
+    return [_plain(one["time_since_start"], source) for one in events], [
+        _plain(one["type_event"], source) for one in events
+    ]
+
+
+def _plain(value: Any, source: str) -> Any:
+    """What `plain` gives, or a refusal that names the file."""
+    try:
+        return plain(value)
+    except ValueError as error:
+        raise DataError(f"expected plain data, received {error}", source=source) from None

@@ -18,6 +18,7 @@ from aaren.data._stored import read_stored
 from aaren.data._table import Table, listed
 from aaren.data._times import times_of
 
+_DIGITS = 300  # of a mark that is a number
 _TIME_NAMES = ("time", "date", "timestamp", "datetime", "ds")
 
 
@@ -136,8 +137,9 @@ def mark_text(cell: object) -> str | None:
 
 
 def _sorted(names: set[str]) -> list[str]:
-    """Numbers by their value, before all other names."""
-    return sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
+    """Numbers by their value, before all other names; what has too many digits to be a number is a name."""
+    numbers = {name: int(name) for name in names if name.isdecimal() and len(name) <= _DIGITS}
+    return sorted(names, key=lambda name: (name not in numbers, numbers.get(name, 0), name))
 
 
 def _groups(table: Table, column: str | None) -> list[tuple[str, NDArray[np.intp]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,8 +18,12 @@ from aaren.errors import DataError
 
 Duplicates = Literal["error", "drop", "keep"]
 """What becomes of two events of one sequence at the same time."""
+_ROUNDING = 1e-9  # 0.57 of 100 sequences are 57, though the product of the floats is a little less
 Short = Literal["error", "drop"]
 """What becomes of a sequence of fewer than two events."""
+
+
+_VALIDATION = ("validation", "valid", "val", "dev")
 
 
 class EventColumns(NamedTuple):
@@ -35,7 +40,7 @@ class EventColumns(NamedTuple):
     sequence: str | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
 class EventSequence:
     """One sequence of events.
 
@@ -67,6 +72,7 @@ class EventSet:
         dated: whether times are dates, so that they count in seconds.
         columns: of the table, if it was one.
         parts: numbers of the sequences of each part, where the file itself is split.
+        short: the rule for sequences of fewer than two events that the file was read with.
     """
 
     sequences: tuple[EventSequence, ...]
@@ -77,6 +83,7 @@ class EventSet:
     dated: bool = False
     columns: EventColumns = field(default_factory=EventColumns)
     parts: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    short: Short = "error"
 
     @property
     def events(self) -> int:
@@ -98,6 +105,31 @@ class EventSet:
             known = ", ".join(self.parts) or "none"
             raise DataError(f"expected a part that the file names ({known}), received {name!r}", source=self.source)
         return self.take(self.parts[name])
+
+    def named_parts(self, fraction: float = 0.1) -> tuple[EventSet, EventSet, EventSet | None]:
+        """Training, validation and test, as the file names them.
+
+        Args:
+            fraction: of the training part, its last sequences, for validation, where the file names no such part
+                ("validation", "valid", "val" or "dev").
+
+        Returns:
+            The three parts; None for a test part that the file does not name.
+
+        Raises:
+            DataError: the file names no training part, or a part is empty.
+        """
+        train, test = self.part("train"), self.part("test") if "test" in self.parts else None
+        name = next((name for name in _VALIDATION if name in self.parts), None)
+        if name is None:
+            cut = len(train.sequences) - max(1, round(fraction * len(train.sequences)))
+            train, validation = train.take(range(cut)), train.take(range(cut, len(train.sequences)))
+        else:
+            validation = self.part(name)
+        for label, one in (("training", train), ("validation", validation), ("test", test)):
+            if one is not None and not one.sequences:
+                raise DataError(f"expected a sequence in the {label} part, received none", source=self.source)
+        return train, validation, test
 
     def describe(self) -> str:
         """Say in two lines what was read."""
@@ -132,7 +164,7 @@ def long_enough(events: EventSet, short: Short) -> EventSet:
         name: tuple(place[number] for number in numbers if number in place) for name, numbers in events.parts.items()
     }
     sequences = tuple(events.sequences[number] for number in kept)
-    return dataclasses.replace(events, sequences=sequences, parts=MappingProxyType(parts))
+    return dataclasses.replace(events, sequences=sequences, parts=MappingProxyType(parts), short=short)
 
 
 def split_sequences(events: EventSet, fractions: Sequence[float | int] = (0.6, 0.2, 0.2)) -> tuple[EventSet, ...]:
@@ -155,10 +187,12 @@ def split_sequences(events: EventSet, fractions: Sequence[float | int] = (0.6, 0
         [6, 2, 2]
     """
     total = len(events.sequences)
-    counts = all(float(part) == int(part) for part in fractions) and sum(fractions) > 3
-    if len(fractions) != 3 or min(fractions) < 0 or (not counts and sum(fractions) > 1 + 1e-9):
+    # numbers beyond float64 are compared, not converted: they are counts, and too large
+    known = len(fractions) == 3 and all(0 <= part < math.inf for part in fractions)
+    counts = known and all(part == int(part) for part in fractions) and sum(fractions) > 1
+    if not known or (not counts and sum(fractions) > 1 + 1e-9):
         raise DataError(f"expected three fractions or counts, such as 0.6, 0.2, 0.2, received {tuple(fractions)}")
-    train, validation = (int(part) if counts else int(total * part) for part in fractions[:2])
+    train, validation = (int(part) if counts else int(total * part + _ROUNDING) for part in fractions[:2])
     test = int(fractions[2]) if counts else total - train - validation
     if min(train, validation, test) < 1 or train + validation + test > total:
         raise DataError(

@@ -4,8 +4,9 @@ A pickle is a program; Python's own reader calls whatever it names. This one wal
 `pickletools`, which executes nothing, and builds lists, tuples, dictionaries, numbers, text and numpy arrays. A name
 that is not on the list below, or an opcode that is not handled here, ends it.
 
-Costs are bounded by the size of the file: a reference copies nothing, an array is as large as its bytes, and the number
-of opcodes, each of which makes some hundred bytes at most, is limited.
+Costs are bounded by the size of the file: a reference copies nothing, what calls make is counted and may be no more
+than a small multiple of the file, and the number of opcodes, each of which makes some hundred bytes at most, is
+limited. So is the depth of nesting. Keys are text, whose hashes Python salts, so that no file can make them collide.
 """
 
 from __future__ import annotations
@@ -27,12 +28,19 @@ _NUMERIC = {"numpy.core.numeric", "numpy._core.numeric"}
 KNOWN = frozenset(
     {f"{module} {name}" for module in _ARRAYS for name in ("_reconstruct", "scalar")}
     | {f"{module} _frombuffer" for module in _NUMERIC}
-    | {"numpy ndarray", "numpy dtype", "_codecs encode"}
+    | {"numpy ndarray", "numpy dtype", "_codecs encode", "__builtin__ bytes", "builtins bytes"}
 )
 """The names that a pickle may use; none of them is looked up or called."""
 
 LARGEST = 30_000_000
 """Opcodes in one pickle; a file of half a million events, each with four numbers, has some six million."""
+
+DEEPEST = 100
+"""Containers inside one another; data sets have some six."""
+
+_CALL = 64  # bytes that any call counts as, beside those of its result
+_MULTIPLE = 8  # bytes that calls may make, for each byte of the file
+_SPARE = 1 << 16
 
 _DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
 _MARK = object()
@@ -67,6 +75,26 @@ class _RefusedError(ValueError):
     """What was refused, without the file's name."""
 
 
+class _Budget:
+    """What the pickles of one file may still cost: opcodes, and bytes that calls make."""
+
+    def __init__(self, size: int) -> None:
+        self.opcodes, self.bytes = LARGEST, _MULTIPLE * size + _SPARE
+
+    def opcode(self) -> None:
+        self.opcodes -= 1
+        if self.opcodes < 0:
+            raise _RefusedError(f"expected at most {LARGEST} pickle opcodes, received more")
+
+    def call(self, *made: Any) -> None:
+        """Charge a call that copies some arguments, before it does so."""
+        self.bytes -= _CALL + sum(len(one) for one in made if isinstance(one, str | bytes))
+        if self.bytes < 0:
+            raise _RefusedError(
+                f"expected calls that make at most {_MULTIPLE} times the bytes of the file, received more"
+            )
+
+
 def read_plain_pickle(data: bytes, source: str) -> list[Any]:
     """Read all pickles that follow one another in some bytes.
 
@@ -80,10 +108,10 @@ def read_plain_pickle(data: bytes, source: str) -> list[Any]:
     Raises:
         DataError: an opcode or a name is not plain data, or the bytes end too early.
     """
-    stream, values = io.BytesIO(data), []
+    stream, values, budget = io.BytesIO(data), [], _Budget(len(data))
     try:
         while stream.tell() < len(data):
-            values.append(_Reader().run(stream))
+            values.append(_Reader(budget).run(stream))
     except _RefusedError as refusal:
         raise DataError(f"{refusal}; only plain containers, numbers and arrays are read", source=source) from None
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError, UnicodeError) as error:
@@ -105,15 +133,17 @@ def plain(value: Any) -> Any:
 class _Reader:
     """A stack and a memo, as the pickle machine has them."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: _Budget) -> None:
+        self.budget = budget
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
+        # depth of the containers that hold others; kept alive, so that no other object takes over their id
+        self.depths: dict[int, tuple[Any, int]] = {}
 
     def run(self, stream: io.BytesIO) -> Any:
         """Read one pickle, up to its STOP."""
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if count > LARGEST:
-                raise _RefusedError(f"expected at most {LARGEST} pickle opcodes, received more")
+        for opcode, argument, _ in pickletools.genops(stream):
+            self.budget.opcode()
             name = opcode.name
             if name == "STOP":
                 return plain(self.stack.pop())
@@ -147,13 +177,32 @@ class _Reader:
         if len(taken) != count:
             raise ValueError("too few values")
         del self.stack[len(self.stack) - count :]
-        self.stack.append(tuple(taken))
+        self.push_tuple(taken)
+
+    def push_tuple(self, items: list[Any]) -> None:
+        self.stack.append(tuple(items))
+        self.nest(self.stack[-1], items)
+
+    def push_list(self, items: list[Any]) -> None:
+        self.stack.append(items)
+        self.nest(items, items)
+
+    def nest(self, container: Any, items: list[Any]) -> None:
+        """Note how deep a container is that has taken items; exact for tuples, which never change."""
+        held = [self.depths.get(id(one), (one, 1))[1] for one in items if isinstance(one, list | tuple | dict)]
+        if not held:
+            return
+        depth = max(1 + max(held), self.depths.get(id(container), (container, 1))[1])
+        if depth > DEEPEST:
+            raise _RefusedError(f"expected at most {DEEPEST} containers inside one another, received more")
+        self.depths[id(container)] = (container, depth)
 
     def extend(self, items: list[Any]) -> None:
         target = self.stack[-1]
         if not isinstance(target, list):
             raise _RefusedError(f"expected items for a list, received them for {type(target).__name__}")
         target.extend(items)
+        self.nest(target, items)
 
     def append(self, _: Any) -> None:
         item = self.stack.pop()
@@ -164,9 +213,10 @@ class _Reader:
         if not isinstance(target, dict) or len(items) % 2:
             raise _RefusedError("expected entries for a dictionary, received something else")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not isinstance(key, str | int | float | bytes):
-                raise _RefusedError(f"expected text or a number as a key, received {type(key).__name__}")
+            if not isinstance(key, str):
+                raise _RefusedError(f"expected text as a key, received {type(key).__name__}")
             target[key] = value
+        self.nest(target, items[1::2])
 
     def set_item(self, _: Any) -> None:
         value, key = self.stack.pop(), self.stack.pop()
@@ -191,6 +241,7 @@ class _Reader:
         arguments, what = self.stack.pop(), self.stack.pop()
         if not isinstance(what, _Name) or not isinstance(arguments, tuple):
             raise _RefusedError("expected plain data, received a pickle that calls something else")
+        self.budget.call(*arguments)
         self.stack.append(_reduced(what.text.split(" ")[1], arguments))
 
     def build(self, _: Any) -> None:
@@ -202,6 +253,7 @@ class _Reader:
             target.order = order
         elif isinstance(target, _Array) and isinstance(state, tuple) and len(state) == 5:
             _, shape, dtype, fortran, raw = state
+            self.budget.call(raw)
             target.value = _array(raw, dtype, shape, "F" if fortran else "C")
         else:
             raise _RefusedError("expected plain data, received a pickle that sets the state of an object")
@@ -219,6 +271,10 @@ def _reduced(name: str, arguments: tuple[Any, ...]) -> Any:
     if name == "scalar":
         dtype, raw = arguments
         return _array(raw, dtype, (1,), "C")[0].item()
+    if name == "bytes":  # protocol 2 writes empty bytes as a call without arguments
+        if arguments:
+            raise _RefusedError("expected plain data, received a call of 'bytes' with arguments")
+        return b""
     if name == "encode":
         text, encoding = arguments
         if encoding not in ("latin1", "latin-1"):
@@ -273,8 +329,8 @@ _ACTIONS: dict[str, Callable[[_Reader, Any], Any]] = {
     "TUPLE1": lambda reader, _: reader.tuple_of(1),
     "TUPLE2": lambda reader, _: reader.tuple_of(2),
     "TUPLE3": lambda reader, _: reader.tuple_of(3),
-    "TUPLE": lambda reader, _: reader.stack.append(tuple(reader.to_mark())),
-    "LIST": lambda reader, _: reader.stack.append(reader.to_mark()),
+    "TUPLE": lambda reader, _: reader.push_tuple(reader.to_mark()),
+    "LIST": lambda reader, _: reader.push_list(reader.to_mark()),
     "DICT": lambda reader, _: reader.push_dict(reader.to_mark()),
     "APPEND": _Reader.append,
     "APPENDS": lambda reader, _: reader.extend(reader.to_mark()),

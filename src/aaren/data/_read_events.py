@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +15,9 @@ from aaren.data._event_table import events_of_table
 from aaren.data._events import Duplicates, EventColumns, EventSet, Short, long_enough, mark_names
 from aaren.data._stored import read_npz, read_stored, read_zip
 from aaren.errors import DataError
+
+LARGEST_MARKS = 1 << 20
+"""Marks that a file may have; each has a name in memory, and a weight in a model."""
 
 _TABLES = (".csv", ".parquet")
 _ENDINGS = ".csv, .parquet, .json, .npz, .pkl or .txt (all but .parquet and .npz also with .gz)"
@@ -39,7 +43,8 @@ def read_events(
             interpreter that knows plain data only.
         times: of a text fold, the file of the times; by default the one whose name begins with "time" in place of
             "event".
-        marks: names of the marks that may occur, or how many there are; by default what the file says or has.
+        marks: names of the marks that may occur, or how many there are (then called by their numbers: from 0, or from
+            1 where the file counts so); by default what the file says or has.
         duplicates: for two events of one sequence at the same time: "error" refuses the file, "drop" leaves the later
             event out, "keep" takes both. A simple point process has no such events; see `EventModel` for what their
             interval of 0 counts as.
@@ -55,7 +60,8 @@ def read_events(
         The sequences, each with its events in order of time.
 
     Raises:
-        DataError: the file or an event is not as expected; with sequence and index, or line and column.
+        DataError: the file or an event is not as expected; with sequence and index, or line and column. `marks` are
+            named twice, are no number of at least 1, or are given for events without marks.
         MissingDependencyError: polars (tables) or narwhals (frames) is not installed.
 
     Example:
@@ -79,18 +85,44 @@ def _read(
     columns: EventColumns,
 ) -> EventSet:
     """All sequences, however short."""
-    names = tuple(mark_names(marks)) if isinstance(marks, int) else None if marks is None else tuple(marks)
+    if marks is not None:
+        _check_marks(marks)
+    number = marks if isinstance(marks, int) else None if marks is None else len(marks)
+    names = None if marks is None or isinstance(marks, int) else tuple(marks)
+    of_table = mark_names(number) if names is None and number is not None else names
     if not isinstance(source, str | os.PathLike):
-        return events_of_table(source, names, columns, duplicates)
+        return _with_marks(events_of_table(source, of_table, columns, duplicates), number)
     label = str(source)
     lower = Path(source).name.lower().removesuffix(".gz")
     if times is not None or lower.endswith(".txt"):
-        return _read_text(source, times, names, duplicates)
+        return _with_marks(_read_text(source, times, names, number, duplicates), number)
     if lower.endswith(_TABLES):
-        return events_of_table(source, names, columns, duplicates)
-    stored, number = read_stored(source), None if names is None else len(names)
+        return _with_marks(events_of_table(source, of_table, columns, duplicates), number)
+    stored = read_stored(source)
     content = _content(stored.data, lower, number, label, duplicates)
-    return _event_set(content, names, label, stored.sha256, duplicates)
+    return _with_marks(_event_set(content, names, label, stored.sha256, duplicates), number)
+
+
+def _check_marks(marks: Sequence[str] | int) -> None:
+    """Refuse a number of marks that cannot be, and names that are given twice."""
+    if isinstance(marks, int):
+        if isinstance(marks, bool) or not 1 <= marks <= LARGEST_MARKS:
+            raise DataError(f"marks: expected names, or a number from 1 to {LARGEST_MARKS}, received {marks!r}")
+    elif isinstance(marks, str) or not all(isinstance(name, str) for name in marks):
+        raise DataError(f"marks: expected a list of names, each a text, received {reprlib.repr(marks)}")
+    elif not marks or len(set(marks)) != len(marks):
+        raise DataError(f"marks: expected different names, at least one, received {reprlib.repr(list(marks))}")
+
+
+def _with_marks(events: EventSet, asked: int | None) -> EventSet:
+    """The set, unless marks were asked for and it has none."""
+    if asked is not None and not events.marks:
+        raise DataError(
+            f"expected events with marks, of which there are {asked}, received events without; give a file with "
+            "marks, or read without marks=",
+            source=events.source,
+        )
+    return events
 
 
 def _content(data: bytes, name: str, number: int | None, source: str, duplicates: Duplicates) -> Content:
@@ -118,6 +150,7 @@ def _read_text(
     source: str | os.PathLike[str],
     times: str | os.PathLike[str] | None,
     names: tuple[str, ...] | None,
+    number: int | None,
     duplicates: Duplicates,
 ) -> EventSet:
     path = Path(source)
@@ -129,7 +162,6 @@ def _read_text(
                 source=str(source),
             )
     marked, timed = read_stored(source), read_stored(times)
-    number = None if names is None else len(names)
     content = events_of_text(marked.data, timed.data, number, str(source), duplicates)
     return _event_set(content, names, str(source), f"{marked.sha256}+{timed.sha256}", duplicates)
 
@@ -140,6 +172,8 @@ def _event_set(
     sequences, number, first, parts = content
     if not sequences:
         raise DataError("expected at least one sequence of events, received none", source=source)
+    if number > LARGEST_MARKS:
+        raise DataError(f"expected at most {LARGEST_MARKS} marks, received {number}; number them anew", source=source)
     if names is None or not number:
         names = mark_names(number, first)
     return EventSet(tuple(sequences), names, source, sha256, duplicates, parts=MappingProxyType(parts))

@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from aaren.data import EventSet
 from aaren.evaluation._events import EventErrors
-from aaren.models import EventPreprocessing
+from aaren.models import EventDistribution, EventPreprocessing
 
 Array = NDArray[np.float64]
 
@@ -36,8 +37,9 @@ def event_baselines(
 
     Returns:
         By name: "Poisson" (constant rate, fitted by maximum likelihood, independent marks), "renewal log-normal"
-        (independent log-normal intervals and marks); and where events have marks, "most frequent mark", "last mark" and
-        "Markov marks" (each mark by the one before it), which say nothing of times. Counts of marks have 1 added.
+        (independent log-normal intervals and marks; its mean is restricted as the model's is); and where events have
+        marks, "most frequent mark", "last mark" and "Markov marks" (each mark by the one before it), which say nothing
+        of times. Counts of marks have 1 added.
 
     Raises:
         DataError: the events are of another kind than the training part.
@@ -66,21 +68,15 @@ def _processes(
     """Log-density, log-survival, mean and median of the intervals of each process, in the user's time."""
     rate = preprocessing.rate
     location, scale = preprocessing.log_mean + math.log(preprocessing.unit), preprocessing.log_deviation
-
-    def log_normal(x: Array) -> Array:
-        return -((np.log(x) - location) ** 2) / (2 * scale**2) - np.log(x * scale * math.sqrt(2 * math.pi))
-
-    def log_normal_survival(x: Array) -> Array:
-        z = (np.log(np.where(x > 0, x, 1.0)) - location) / scale
-        tail = np.array([math.erfc(value / math.sqrt(2)) / 2 for value in z])
-        return np.where(x > 0, np.log(np.maximum(tail, 1e-300)), 0.0)
+    one = torch.zeros(1, dtype=torch.float64)
+    log_normal = EventDistribution(one, one + location, one + scale, one[:0])  # a mixture of one, to be judged alike
 
     return {
         "Poisson": (lambda x: math.log(rate) - rate * x, lambda x: -rate * x, 1 / rate, math.log(2) / rate),
         "renewal log-normal": (
-            log_normal,
-            log_normal_survival,
-            math.exp(location + scale**2 / 2),
+            lambda x: log_normal.log_density(torch.from_numpy(x)).numpy(),
+            lambda x: log_normal.log_survival(torch.from_numpy(x)).numpy(),
+            float(log_normal.mean(preprocessing.longest * preprocessing.unit)),
             math.exp(location),
         ),
     }
@@ -99,9 +95,8 @@ def _marks(
     for one in events.sequences:
         assert one.marks is not None, "a set with names of marks has marks"
         before, after = one.marks[:-1], one.marks[1:]
-        nothing = np.zeros(len(after))
         for errors in (frequent, last, markov):
-            errors.add_times(nothing, nothing)
+            errors.add_events(len(after))
         frequent.add_marks(after == np.argmax(preprocessing.mark_counts))
         frequent.add_log_likelihood(mark=float(_frequencies(preprocessing)[after].sum()))
         last.add_marks(after == before)

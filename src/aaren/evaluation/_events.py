@@ -81,6 +81,7 @@ class EventErrors:
     """
 
     _events: int = 0
+    _timed: bool = False
     _squared: float = 0.0
     _absolute: float = 0.0
     _sums_squared: float = 0.0
@@ -88,12 +89,17 @@ class EventErrors:
     _right: int | None = None
     _compensators: list[NDArray[np.float64]] = field(default_factory=list)
 
+    def add_events(self, count: int) -> None:
+        """So many events, of whose times nothing was said."""
+        self._events += count
+
     def add_times(
         self, expected: NDArray[np.float64], truth: NDArray[np.float64], median: NDArray[np.float64] | None = None
     ) -> None:
         """Intervals of one sequence: the expected ones and those that came; the median, where there is one."""
         error = expected - truth
-        self._events += len(error)
+        self.add_events(len(error))
+        self._timed = True
         self._squared += float(np.square(error).sum())
         self._sums_squared += float(error.sum()) ** 2
         self._absolute += float(np.abs((expected if median is None else median) - truth).sum())
@@ -124,7 +130,7 @@ class EventErrors:
         if self._likelihood:
             result["nll"] = -sum(self._likelihood.values()) / count
             result |= {f"nll_{name}": -value / count for name, value in self._likelihood.items()}
-        if self._squared or self._absolute:
+        if self._timed:
             result["rmse"] = float(np.sqrt(self._squared / count))
             result["mae"] = self._absolute / count
             result["sequence_sum_rmse"] = float(np.sqrt(self._sums_squared / count))

@@ -286,6 +286,17 @@ class EventModel(Model[EventConfig, EventPreprocessing]):
             raise ValueError(f"expected n >= 1 or until, received n={n}, until={until}")
         if not bool(state.time.isfinite().all()):
             raise ValueError("state: expected one after at least one event, received a new one; give it an event first")
+        training = [module for module in self.modules() if module.training]
+        self.eval()  # dropout would draw from another process
+        try:
+            return self._sample(state, n, until, generator)
+        finally:
+            for module in training:
+                module.training = True
+
+    def _sample(
+        self, state: EventState, n: int | None, until: float | None, generator: torch.Generator | None
+    ) -> SampledEvents:
         times: list[Tensor] = []
         marks: list[Tensor] = []
         time = state.time

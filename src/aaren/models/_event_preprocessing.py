@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aaren.data import Duplicates, EventColumns, EventSet
+from aaren.data import Duplicates, EventColumns, EventSet, Short
 from aaren.errors import DataError, ModelFileError
 from aaren.models._description import Description
 
@@ -30,6 +30,7 @@ class EventPreprocessing(Description):
         duplicates: the rule for equal times in the training part; see `aaren.data.read_events`.
         dated: whether times are dates.
         columns: of tables and rows.
+        short: the rule for sequences of fewer than two events in the training part.
     """
 
     marks: tuple[str, ...]
@@ -43,6 +44,7 @@ class EventPreprocessing(Description):
     duplicates: Duplicates
     dated: bool
     columns: EventColumns
+    short: Short = "error"
 
     def __post_init__(self) -> None:
         for name in ("unit", "rate", "log_deviation", "floor", "longest"):
@@ -52,6 +54,8 @@ class EventPreprocessing(Description):
             raise ValueError(f"log_mean: expected a finite number, received {self.log_mean}")
         if self.duplicates not in ("error", "drop", "keep"):
             raise ValueError(f"duplicates: expected 'error', 'drop' or 'keep', received {self.duplicates!r}")
+        if self.short not in ("error", "drop"):
+            raise ValueError(f"short: expected 'error' or 'drop', received {self.short!r}")
         if len(self.mark_counts) != len(self.marks) or len(set(self.marks)) != len(self.marks):
             raise ValueError(f"marks: expected different names, each with a count, received {len(self.marks)} names")
 
@@ -86,6 +90,7 @@ class EventPreprocessing(Description):
             train.duplicates,
             train.dated,
             train.columns,
+            train.short,
         )
 
     def require_sizes(self, marks: int) -> None:
@@ -103,8 +108,16 @@ class EventPreprocessing(Description):
         """Refuse events of another kind than the training part.
 
         Raises:
-            DataError: other marks, or dates in place of numbers.
+            DataError: other marks, marks where training had none or none where it had some, or dates in place of
+                numbers.
         """
+        if any((one.marks is not None) != bool(self.marks) for one in events.sequences):
+            kinds = ("events without marks", "events with marks")
+            raise DataError(
+                f"expected {kinds[bool(self.marks)]} as in training, received {kinds[not self.marks]}; give a file of "
+                "the same kind, or train another model",
+                source=events.source,
+            )
         if events.marks != self.marks:
             raise DataError(
                 f"expected the {len(self.marks)} marks of training, received {len(events.marks)} others; "
@@ -127,6 +140,8 @@ class EventPreprocessing(Description):
             "duplicates": self.duplicates,
             "dated": self.dated,
             "columns": list(self.columns),
+            # told only where it is not the rule that models had before there were two
+            **({} if self.short == "error" else {"short": self.short}),
         }
 
     @staticmethod
@@ -137,8 +152,8 @@ class EventPreprocessing(Description):
             ModelFileError: an entry is missing, unknown or out of range.
         """
         names = {"marks", "mark_counts", *_NUMBERS, "duplicates", "dated", "columns"}
-        if set(data) != names:
-            wrong = sorted(set(data) ^ names)
+        if set(data) - {"short"} != names:
+            wrong = sorted((set(data) - {"short"}) ^ names)
             raise ModelFileError(f"preprocessing: expected the entries {sorted(names)}; missing or unknown: {wrong}")
         try:
             time, mark, sequence = data["columns"]
@@ -152,6 +167,7 @@ class EventPreprocessing(Description):
                 columns=EventColumns(
                     str(time), None if mark is None else str(mark), None if sequence is None else str(sequence)
                 ),
+                short=data.get("short", "error"),
             )
         except (TypeError, ValueError, OverflowError) as error:
             raise ModelFileError(f"preprocessing: expected what `save` writes; {error}") from None

@@ -57,9 +57,9 @@ class EventPrediction:
         return result
 
     def _time(self, value: float) -> Any:
-        """A time as the user wrote it: a number, or ISO 8601; null beyond the calendar."""
+        """A time as the user wrote it: a number of full precision, or ISO 8601; null beyond the calendar."""
         if not self.dated:
-            return float(f"{value:.10g}") if math.isfinite(value) else None
+            return value if math.isfinite(value) else None
         if not abs(value) < 2.5e11:  # the year 9999
             return None
         return time_texts(np.array([round(value * 1e6)], dtype="datetime64[us]"))[0]
