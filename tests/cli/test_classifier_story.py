@@ -91,11 +91,11 @@ def test_predict_as_csv_and_json(aaren: Command, model: Path, files: dict[str, P
     table = list(csv.DictReader(io.StringIO(done.out)))
     lines = aaren("predict", model, files["test"], "--json").lines()
     classes = library.load(model).preprocessing.classes
-    assert list(table[0]) == ["case", "class", *classes]
+    assert list(table[0]) == ["case", "class", *(f"p({name})" for name in classes)]
     assert len(table) == len(lines) == 20
     for row, line in zip(table, lines, strict=True):
         assert (int(row["case"]), row["class"]) == (line["case"], line["class"])
-        assert {name: float(row[name]) for name in classes} == line["probabilities"]
+        assert {name: float(row[f"p({name})"]) for name in classes} == line["probabilities"]
         assert line["length"] == 12
     aaren("predict", model, files["test"], "-o", tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == done.out

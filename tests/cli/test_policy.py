@@ -110,14 +110,14 @@ REFUSED = {
     "a table for a policy": ("evaluate ACTING TABLE", "DATA: expected none for a policy"),
     "no table for a forecaster": ("evaluate MODEL", "DATA: expected a file to evaluate a forecaster on, received none"),
     "no episodes": ("evaluate ACTING --episodes 0", "episodes: expected at least 1"),
-    "what comes after a policy": ("predict ACTING TABLE", "expected a forecaster"),
+    "what comes after a policy": ("predict ACTING TABLE", "received a policy; use aaren stream"),
     "a stream without columns": ("stream ACTING", "expected a header and rows"),
     "no folder of policies": (
         "data regenerate Hopper-v4 medium --policies nowhere -o NEW",
         "expected a folder of policies",
     ),
     "an empty folder of policies": ("data regenerate Hopper-v4 medium --policies FOLDER -o NEW", "Hopper-sac.npz"),
-    "no such environment": ("data regenerate Chess-v0 medium --policies FOLDER -o NEW", "among Ant, HalfCheetah"),
+    "no such environment": ("data regenerate Chess-v0 medium --policies FOLDER -o NEW", "among Ant-v4, HalfCheetah-v4"),
     "a file in no folder": ("data regenerate Hopper-v4 medium --policies FOLDER -o FOLDER/no/x", "there is no folder"),
 }
 
