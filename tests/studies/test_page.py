@@ -9,11 +9,13 @@ from study_cases import record, write
 
 from aaren.studies import ENCODERS, write_tables
 
+SETS = {"ETTh1": 0.4, "ETTh2": 0.5, "ETTm1": 0.3, "ETTm2": 0.2, "Weather": 0.25}
+
 
 def example(results: Path, aaren: float = 0.41) -> None:
-    """Three sets with all encoders and three seeds."""
+    """Five sets with all encoders and three seeds."""
     records = []
-    for name, reference in (("ETTh1", 0.4), ("ETTh2", 0.5), ("ETTm1", 0.3)):
+    for name, reference in SETS.items():
         for seed in range(3):
             for place, encoder in enumerate(ENCODERS):
                 mse = reference * (1 + 0.002 * seed) * (aaren / 0.4 if encoder == "aaren" else 1 + 0.001 * place)
@@ -30,7 +32,7 @@ def test_every_value_links_to_its_runs(tmp_path: Path) -> None:
     files = write_tables(tmp_path / "results", tmp_path / "docs")
     page = (tmp_path / "docs" / "results.md").read_text()
     links = set(re.findall(r"\]\((results/[^)]+\.md)\)", page))
-    assert links == {f"results/forecasting-{name}.md" for name in ("ETTh1", "ETTh2", "ETTm1")}
+    assert links == {f"results/forecasting-{name}.md" for name in SETS}
     for link in links:
         runs = (tmp_path / "docs" / link).read_text()
         assert len(re.findall(r"^\| (Aaren|Transformer|GRU|minGRU)", runs, re.MULTILINE)) == 3 * len(ENCODERS)
@@ -48,13 +50,13 @@ def test_the_verdict_follows_the_numbers(tmp_path: Path) -> None:
         write_tables(tmp_path / name, tmp_path / f"docs-{name}")
         pages[name] = (tmp_path / f"docs-{name}" / "results.md").read_text()
     assert (
-        "**Aaren** **is equivalent** to the Transformer over 3 data sets: on the mean +0.46 margins worse"
+        "**Aaren** **is equivalent** to the Transformer over 5 data sets: on the mean +0.46 margins worse"
         in pages["near"]
     )
-    assert "**Aaren** **is not shown to be equivalent** over 3 data sets: on the mean +3.95" in pages["far"]
+    assert "**Aaren** **is not shown to be equivalent** over 5 data sets: on the mean +3.95" in pages["far"]
     assert "Worse by more than a margin: forecasting/ETT" in pages["far"]
-    assert "beats all encoders in 2 of 3 rows (forecasting/ETTh1, forecasting/ETTh2)" in pages["near"]
-    assert "45 runs in 3 rows, 3 to 3 seeds each" in pages["near"]
+    assert "beats all encoders in 2 of 5 rows (forecasting/ETTh1, forecasting/ETTh2)" in pages["near"]
+    assert "75 runs in 5 rows, 3 to 3 seeds each" in pages["near"]
 
 
 def test_no_record_no_claim(tmp_path: Path) -> None:
@@ -63,6 +65,18 @@ def test_no_record_no_claim(tmp_path: Path) -> None:
     page = (tmp_path / "docs" / "results.md").read_text()
     assert "equivalent" not in page
     assert not (tmp_path / "docs" / "images").exists()
+
+
+def test_few_runs_are_no_verdict(tmp_path: Path) -> None:
+    """With fewer than five data sets of three seeds the page draws no conclusion, however clear they look."""
+    example(tmp_path / "results")
+    for name in ("ETTm2", "Weather"):
+        file = tmp_path / "results" / "forecasting" / f"{name}.jsonl"
+        file.write_text("\n".join(line for line in file.read_text().splitlines() if '"seed": 2' not in line) + "\n")
+    write_tables(tmp_path / "results", tmp_path / "docs")
+    page = (tmp_path / "docs" / "results.md").read_text()
+    assert "equivalent" not in page.split("## How to read it")[0]
+    assert "- **Aaren**: too early to say. 3 data sets have 3 seeds" in page
 
 
 def test_what_was_not_run_is_a_dash(tmp_path: Path) -> None:
