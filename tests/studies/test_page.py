@@ -38,7 +38,7 @@ def test_every_value_links_to_its_runs(tmp_path: Path) -> None:
         assert len(re.findall(r"^\| (Aaren|Transformer|GRU|minGRU)", runs, re.MULTILINE)) == 3 * len(ENCODERS)
         assert "sha256 `" + "0" * 64 in runs
     assert all(path.exists() for path in files)
-    assert "aria-label" in (tmp_path / "docs" / "images" / "parity.svg").read_text()
+    assert "aria-label" in (tmp_path / "docs" / "results" / "parity.svg").read_text()
 
 
 def test_the_verdict_follows_the_numbers(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_no_record_no_claim(tmp_path: Path) -> None:
     write_tables(tmp_path / "none", tmp_path / "docs")
     page = (tmp_path / "docs" / "results.md").read_text()
     assert "equivalent" not in page
-    assert not (tmp_path / "docs" / "images").exists()
+    assert not (tmp_path / "docs" / "results").exists()
 
 
 def test_few_runs_are_no_verdict(tmp_path: Path) -> None:

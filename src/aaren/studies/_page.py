@@ -54,7 +54,7 @@ def write_tables(results: Path, into: Path) -> list[Path]:
         own = [row for row in rows if row.recipe == recipe]
         pages[into / "results" / f"{_page_name(recipe)}.md"] = runs_page(recipe, own)
     if rows:
-        pages[into / "images" / "parity.svg"] = forest(rows)
+        pages[into / "results" / "parity.svg"] = forest(rows)
     for path, text in pages.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -98,12 +98,14 @@ def verdict(rows: list[Row]) -> str:
             f"(90 % interval {test.low:+.2f} to {test.high:+.2f}; two one-sided tests, p = {test.p:.2g}). "
             f"Worse by more than a margin: {_names(outside, worse)}. Better by more than one: {_names(better, worse)}."
         )
-    found = ranks(rows)
+    found = ranks(row for row in rows if all(len(cell.values) >= LEAST_SEEDS for cell in row.cells.values()))
     if found:
         ordered = ", ".join(
             f"{TITLES[name]} {rank:.2f}" for name, rank in sorted(found.items(), key=lambda one: one[1])
         )
-        lines.append(f"- **Mean rank** over the rows that have all encoders, 1 the best: {ordered}.")
+        lines.append(
+            f"- **Mean rank** over the rows that have {LEAST_SEEDS} seeds of all encoders, 1 the best: {ordered}."
+        )
     simple = [row for row in rows if row.simple and row.cells]
     if simple:
         beaten = [row for row in simple if _beats_all(row)]
@@ -113,7 +115,7 @@ def verdict(rows: list[Row]) -> str:
         )
     seeds = [len(cell.values) for row in rows for cell in row.cells.values()]
     lines += [f"- {sum(seeds)} runs in {len(rows)} rows, {min(seeds)} to {max(seeds)} seeds each.", ""]
-    lines += ["![How much worse than the Transformer each encoder is, in margins](images/parity.svg)", ""]
+    lines += ["![How much worse than the Transformer each encoder is, in margins](results/parity.svg)", ""]
     return "\n".join(lines)
 
 
