@@ -138,7 +138,7 @@ def test_rows_without_time(aaren: Command, table: Path, tmp_path: Path) -> None:
     assert aaren("train", "forecaster", table, *options).code == 0
     assert aaren("predict", folder, table).out.splitlines()[0].startswith("step,OT,")
     first = aaren("stream", folder, stdin=b"OT\n30.5\n27.8\n").lines()[0]
-    assert first.keys() == {"row", "forecast"}
+    assert first.keys() == {"row", "warming_up", "forecast"}
 
 
 def test_air_quality_with_time_in_parts_and_missing_values(aaren: Command, beijing: Path, tmp_path: Path) -> None:
