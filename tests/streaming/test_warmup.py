@@ -61,5 +61,6 @@ def test_one_pass_says_the_same(model: Forecaster, etth1: SeriesSet) -> None:
 
     for rows, expected in ((47, True), (48, False)):
         one = etth1.series[0]
+        assert one.times is not None
         short = replace(etth1, series=(replace(one, times=one.times[:rows], values=one.values[:rows]),))
         assert [said.warming_up for said in forecast_after(model, short).values()] == [expected]

@@ -85,13 +85,13 @@ class DriftMonitor:
         return DriftReport(rows, self.half_life, columns, self._mark_shares(), self._mark_stability())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for a snapshot."""
-        return {
-            "half_life": self.half_life,
-            "rows": self._rows,
-            "sums": self._sums.tolist(),
-            "marks": self._marks.tolist(),
-        }
+        """Plain data for a snapshot: the half-life, and all sums as the hexadecimal of their little-endian bytes.
+
+        Text of numbers would be longer, and 1e9 and 1E9 are one number, so that a checksum over what was read would not
+        notice a flipped bit.
+        """
+        sums = np.concatenate([[self._rows], self._sums.ravel(), self._marks])
+        return {"half_life": self.half_life, "sums": sums.astype("<f8").tobytes().hex()}
 
     def restore(self, data: Mapping[str, Any]) -> None:
         """Take back what `to_dict` gave.
@@ -99,14 +99,16 @@ class DriftMonitor:
         Raises:
             KeyError, TypeError, ValueError: it is something else.
         """
-        half_life, rows = float(data["half_life"]), float(data["rows"])
-        sums, marks = np.array(data["sums"], dtype=np.float64), np.array(data["marks"], dtype=np.float64)
-        if sums.shape != self._sums.shape or marks.shape != self._marks.shape:
-            raise ValueError(f"drift: expected sums of shape {self._sums.shape}, received {sums.shape}")
-        sound = 0 < half_life < math.inf and 0 <= rows < math.inf
-        if not sound or not np.isfinite(sums).all() or not np.isfinite(marks).all() or sums[[0, 1, 3]].min() < 0:
+        half_life, sums = float(data["half_life"]), np.frombuffer(bytes.fromhex(data["sums"]), dtype="<f8")
+        columns, marks = self._sums.size, self._marks.size
+        if len(sums) != 1 + columns + marks:
+            raise ValueError(f"drift: expected {1 + columns + marks} sums, received {len(sums)}")
+        kept = sums[1 : 1 + columns].astype(np.float64).reshape(self._sums.shape)
+        weights = np.concatenate([sums[:1], kept[[0, 1, 3]].ravel(), sums[1 + columns :]])
+        if not 0 < half_life < math.inf or not np.isfinite(sums).all() or (weights < 0).any():
             raise ValueError("drift: expected finite sums and a positive half-life, received others")
-        self.half_life, self._rows, self._sums, self._marks = half_life, rows, sums, marks
+        self.half_life, self._rows, self._sums = half_life, float(sums[0]), kept
+        self._marks = sums[1 + columns :].astype(np.float64)
 
     def _column(self, index: int) -> ColumnDrift:
         reference = self.reference

@@ -22,6 +22,7 @@ def drift_reference(model: Model[Any, Any]) -> Reference:
         marks = dict(zip(preprocessing.marks, preprocessing.mark_counts, strict=True))
         deviation = np.array([preprocessing.log_deviation])
         return Reference((LOG_INTERVAL,), np.array([center]), deviation, {}, marks)
+    assert preprocessing is not None, "a stream has refused a model without it"
     scaler = preprocessing.scaler
     return Reference(scaler.names, scaler.mean, scaler.deviation, _missing(model, scaler.names), {})
 
