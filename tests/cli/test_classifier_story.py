@@ -57,7 +57,6 @@ def test_train_shows_a_table(aaren: Command, files: dict[str, Path], tmp_path: P
         assert words in done.out.replace("\n", " ")
     assert sorted(path.name for path in out.iterdir()) == [
         "MODEL_CARD.md",
-        "checkpoints",
         "config.json",
         "model.safetensors",
         "preprocessing.json",
@@ -72,6 +71,26 @@ def test_train_without_a_test_file(aaren: Command, files: dict[str, Path], tmp_p
     (record,) = aaren("train", "classifier", files["train"], "-o", tmp_path / "b", "--json", *TINY.split()).lines()
     assert set(record["metrics"]) == {"validation"}
     assert record["data"]["source"] == "train.ts"
+
+
+def test_windows_of_a_recording(aaren: Command, tmp_path: Path) -> None:
+    """One recording with a class in each row trains and tests, cut in time; a second one may be the test."""
+    path = tmp_path / "eyes.csv"
+    rows = [
+        f"{(i // 20) % 2 + (i * 7 % 10) / 10},{i * 3 % 5},{'open' if (i // 20) % 2 else 'shut'}" for i in range(200)
+    ]
+    path.write_text("\n".join(["AF3,F7,eye", *rows]) + "\n")
+    done = aaren("train", "classifier", path, "--windows", 5, "-o", tmp_path / "m", "--json", *TINY.split())
+    (record,) = done.lines()
+    assert record["data"]["source"] == "eyes.csv, first 140 rows"
+    assert (record["data"]["cases"], record["data"]["test_cases"]) == (28, 12)
+    assert record["data"]["lengths"] == [5, 5]
+    assert "28 cases of 2 channels, length 5" in done.err
+    said = aaren("stream", tmp_path / "m", stdin=b"AF3,F7\n1,2\n").lines()
+    assert set(said[0]["probabilities"]) == {"open", "shut"}
+    options = ["--windows", 5, "--test", path, "--outliers", 3, *TINY.split()]
+    done = aaren("train", "classifier", path, *options, "-o", tmp_path / "n", "--json")
+    assert done.lines()[0]["data"]["test_cases"] == 40
 
 
 def test_evaluate(aaren: Command, model: Path, files: dict[str, Path]) -> None:
@@ -136,6 +155,12 @@ def test_stream_is_predict(aaren: Command, model: Path, files: dict[str, Path], 
         ("train classifier TRAIN --test OTHER -o NEW", "other.ts, line 3: expected one of the classes"),
         ("train classifier TRAIN --validation 0 -o NEW", "--validation: expected a share between 0 and 1"),
         ("train classifier TRAIN --seed -1 -o NEW", "--seed: expected a number from 0"),
+        ("train classifier TRAIN --outliers 3 -o NEW", "--outliers: expected only with --windows, received 3"),
+        ("train classifier TABLE --windows 0 -o NEW", "--windows: expected at least 1 row, received 0"),
+        ("train classifier TABLE --windows 2 --test-share 1 -o NEW", "--test-share: expected a share between"),
+        ("train classifier TABLE --windows 2 --outliers 0 -o NEW", "--outliers: expected a positive number"),
+        ("train classifier TRAIN --windows 2 -o NEW", "expected a recording that ends in .arff, .csv"),
+        ("train classifier TRAIN --encoder gru --decay learned -o NEW", "--decay: expected none for --encoder gru"),
         ("train classifier TRAIN -o TABLE", "expected a folder for the model"),
         ("evaluate MODEL TABLE", "expected a file that ends in .ts"),
         ("evaluate MODEL TRAIN --split 0.5,0.2,0.3", "--split and --part: expected only with a forecaster"),

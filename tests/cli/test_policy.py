@@ -88,6 +88,15 @@ def test_rows_to_actions(aaren: Command, acting: Path, recorded: Path, tmp_path:
     state = ["--state", tmp_path / "state"]
     halves = [aaren("stream", acting, *state, stdin=half.encode()).out for half in (first, rest)]
     assert "".join(halves) == done.out
+    windowed = aaren("stream", acting, "--mode", "windowed", "--target-return", 50, stdin=text.encode())
+    agent = library.load(acting).stream(mode="windowed", target_return=50.0)
+    for index, line in enumerate(windowed.lines()):
+        if index:
+            agent.observe(float(episode.rewards[index - 1]))
+        assert np.allclose(agent.act(episode.observations[index]), line["action"], atol=1e-6)
+        assert line["return_to_go"] == pytest.approx(50 - episode.rewards[:index].sum(), rel=1e-5)
+    said = aaren("stream", acting, *state, "--target-return", 50, stdin=rest.encode()).refusal()
+    assert "for which the snapshot asks, received 50; leave it out" in said
 
 
 REFUSED = {
@@ -107,6 +116,12 @@ REFUSED = {
         "train policy EPISODES --environment Hopper-v4 -o NEW --seed 99999999999",
         "--seed: expected",
     ),
+    "decay of a baseline": (
+        "train policy EPISODES --environment Hopper-v4 -o NEW --encoder gru --decay learned",
+        "--decay: expected none for --encoder gru, received learned",
+    ),
+    "a mode of a forecaster": ("stream MODEL --mode windowed", "--mode: expected only with a policy, received a model"),
+    "a return of a forecaster": ("stream MODEL --target-return 1", "--target-return: expected only with a policy"),
     "a table for a policy": ("evaluate ACTING TABLE", "DATA: expected none for a policy"),
     "no table for a forecaster": ("evaluate MODEL", "DATA: expected a file to evaluate a forecaster on, received none"),
     "no episodes": ("evaluate ACTING --episodes 0", "episodes: expected at least 1"),

@@ -48,6 +48,10 @@ INPUT = {
     "a level of one": (TRAIN + "--quantiles 1", "received '1'"),
     "a seed beyond bounds": (TRAIN + "--seed 99999999999999999999", "--seed: expected a number between"),
     "a GPU that is not there": (TRAIN + "--accelerator gpu", "--accelerator: expected a GPU"),
+    "decay of a baseline": (
+        TRAIN + "--encoder transformer --decay learned",
+        "--decay: expected none for --encoder transformer, received learned; only aaren's tokens fade",
+    ),
     "a file as folder": ("train forecaster TABLE --target OT --horizon 3 -o TABLE", "is a file"),
     "a file above the folder": ("train forecaster TABLE --target OT --horizon 3 -o TABLE/model", "is a file"),
     "no such model": ("evaluate nowhere TABLE", "nowhere: no such model directory; `aaren train` writes one"),

@@ -131,6 +131,15 @@ def test_who_reads_the_output_leaves(start: Start, trained: Path, table: Path) -
         assert process.wait() == 0
 
 
+@pytest.mark.parametrize("line", ["--help", "train forecaster --help", "data list", "--version"])
+def test_nobody_reads_the_output(line: str, start: Start) -> None:
+    """If the reader of a pipe is gone before the first line, a command that only prints ends quietly, with 0."""
+    process = start(*line.split())
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+
+
 def test_output_that_takes_nothing(start: Start, trained: Path, table: Path) -> None:
     """A full disk behind standard output is one line and 1, without Python's own complaint at the end."""
     with Path("/dev/full").open("wb") as full:

@@ -71,6 +71,17 @@ def test_evaluate(aaren: Command, trained: Path, table: Path) -> None:
     assert f"{metrics['streamed']['mse']:.4f}" in shown.out
 
 
+def test_evaluate_tells_another_file(aaren: Command, trained: Path, table: Path, tmp_path: Path) -> None:
+    """A file with other bytes than the training table is told on standard error, and evaluated all the same."""
+    assert aaren("evaluate", trained, table, "--json").err == ""
+    other = tmp_path / table.name
+    other.write_bytes(b"".join(table.read_bytes().splitlines(keepends=True)[:-1]))
+    done = aaren("evaluate", trained, other, "--json")
+    assert (done.code, done.err.count("\n")) == (0, 1)
+    assert done.err.startswith(f"aaren: {other} (SHA-256 ")
+    assert ") is not the file that the model was trained on, etth1.csv (SHA-256 " in done.err
+
+
 def test_predict_as_csv(aaren: Command, trained: Path, table: Path, tmp_path: Path) -> None:
     """Predict prints a table of the next times, each target and level; --output writes the same bytes to a file."""
     done = aaren("predict", trained, table)
@@ -127,7 +138,7 @@ def test_rows_without_time(aaren: Command, table: Path, tmp_path: Path) -> None:
     assert aaren("train", "forecaster", table, *options).code == 0
     assert aaren("predict", folder, table).out.splitlines()[0].startswith("step,OT,")
     first = aaren("stream", folder, stdin=b"OT\n30.5\n27.8\n").lines()[0]
-    assert first.keys() == {"row", "forecast"}
+    assert first.keys() == {"row", "warming_up", "forecast"}
 
 
 def test_air_quality_with_time_in_parts_and_missing_values(aaren: Command, beijing: Path, tmp_path: Path) -> None:

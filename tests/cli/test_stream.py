@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import polars
 import pytest
 
+import aaren as library
 from aaren.data import read_series
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")  # many rows
@@ -170,3 +172,35 @@ def test_a_forecast_that_was_not_delivered_is_given_again(
     whole = aaren("stream", trained, stdin=text)
     assert _rows(again)[0] == 5
     assert "".join(taken) + again.out == whole.out
+
+
+def test_warming_up(aaren: Command, trained: Path, etth1_lines: list[bytes], tmp_path: Path) -> None:
+    """Early forecasts are marked, by default up to the look-back (24 here), and a restart goes on counting."""
+    text = b"".join(etth1_lines[:31])
+    said = [line["warming_up"] for line in aaren("stream", trained, stdin=text).lines()]
+    assert said == [True] * 23 + [False] * 7
+    options = ["--warmup", 5, "--state", tmp_path / "state"]
+    halves = [aaren("stream", trained, *options, stdin=b"".join(etth1_lines[:cut])).lines() for cut in (4, 9)]
+    assert [[line["warming_up"] for line in half] for half in halves] == [[True] * 3, [True, *[False] * 4]]
+
+
+def test_drift_is_told(aaren: Command, trained: Path, etth1_lines: list[bytes], tmp_path: Path) -> None:
+    """--drift writes the report of the stream, over a restart too; --drift-every shows it, and leaves output alone."""
+    text, file, state = b"".join(etth1_lines[:26]), tmp_path / "drift.json", tmp_path / "state"
+    plain = aaren("stream", trained, stdin=text)
+    done = aaren("stream", trained, "--drift-every", 10, "--drift", file, stdin=text)
+    assert (done.code, done.out, plain.err) == (0, plain.out, "")
+    heads = [line for line in done.err.splitlines() if line.startswith("drift after ")]
+    assert heads == [f"drift after {rows} rows, half-life 1000 rows" for rows in (10, 20, 25)]
+    live = library.load(trained).stream()
+    names = etth1_lines[0].decode().strip().split(",")
+    for line in etth1_lines[1:26]:
+        live.update(dict(zip(names, line.decode().strip().split(","), strict=True)))
+    assert json.loads(file.read_text()) == json.loads(json.dumps(live.drift().to_dict()))
+    for cut in (12, 26):
+        aaren("stream", trained, "--state", state, "--drift", file, stdin=b"".join(etth1_lines[:cut]))
+    assert json.loads(file.read_text()) == json.loads(json.dumps(live.drift().to_dict()))
+    for option, words in (("--drift", "there is no folder"), ("--warmup", "warmup: expected at least 0 rows")):
+        value = tmp_path / "no" / "x" if option == "--drift" else "-1"
+        assert words in aaren("stream", trained, f"{option}={value}", stdin=text).refusal()
+    assert "--drift-every: expected at least 1" in aaren("stream", trained, "--drift-every", 0, stdin=text).refusal()

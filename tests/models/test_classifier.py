@@ -192,6 +192,8 @@ def test_inputs_at_fault() -> None:
             model(torch.zeros(shape))
     with pytest.raises(ValueError, match=r"mask: expected shape \(2, 5\), received \(2, 4\)"):
         model(torch.zeros(2, 5, 3), torch.ones(2, 4, dtype=torch.bool))
+    with pytest.raises(ValueError, match="state: expected that of a batch of 2, received one of 3"):
+        model(torch.zeros(2, 1, 3), state=model.init_state(3))
 
 
 @pytest.mark.usefixtures("without_shape_checks")

@@ -167,7 +167,7 @@ def test_a_model_without_time(build: Callable[..., Forecaster], rows_of: Rows) -
     stream = model.stream()
     assert _difference(stream, rows_of(table, 0, 80), mean, quantiles) <= LIMIT
     said = stream.update({"load": 1.0}).to_dict()
-    assert said.keys() == {"row", "forecast"}
+    assert said.keys() == {"row", "warming_up", "forecast"}
     assert stream.time is None
     assert stream.time_of({"load": 1.0}) is None
 

@@ -142,6 +142,19 @@ def test_foreign_and_damaged_snapshots(policy: Policy, rows: list[dict[str, Any]
             policy.stream(path)
 
 
+def test_another_return_than_the_snapshot_asks_for(policy: Policy, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    """No return is dropped in silence: that of the snapshot, or of the model, may be said again, another is refused."""
+    for target in (None, 7.0):
+        live = policy.stream(target_return=target)
+        said(live, rows[:3])
+        live.save(tmp_path / "state")
+        own = policy.preprocessing.target_return if target is None else target
+        again = policy.stream(tmp_path / "state", target_return=own)
+        assert state_bits(again) == state_bits(live)
+        with pytest.raises(ValueError, match=f"target_return: expected {own:g}, for which the snapshot asks"):
+            policy.stream(tmp_path / "state", target_return=own + 1)
+
+
 def test_a_new_episode(policy: Policy, rows: list[dict[str, Any]]) -> None:
     """After `reset` the stream is as new, with the target that is given, or its own."""
     live = policy.stream()

@@ -58,7 +58,11 @@ def test_numbers_that_json_lacks_become_null() -> None:
     """NaN and infinity in a forecast are null in plain data."""
     mean = np.array([[np.nan], [np.inf], [1.23456789]])
     prediction = Prediction(1, None, None, ("load",), mean, (), np.zeros((3, 1, 0)))
-    assert prediction.to_dict() == {"row": 1, "forecast": {"load": {"mean": [None, None, 1.234568]}}}
+    assert prediction.to_dict() == {
+        "row": 1,
+        "warming_up": False,
+        "forecast": {"load": {"mean": [None, None, 1.234568]}},
+    }
 
 
 def test_times_are_written_to_the_second_or_finer() -> None:

@@ -16,7 +16,7 @@ import torch
 from training_cases import bits, table, train
 
 from aaren.errors import ModelFileError
-from aaren.training import TrainingResult
+from aaren.training import TrainingResult, _record
 from aaren.training._checkpoint import SafetensorsCheckpointIO
 from aaren.training._fit import _Task
 
@@ -39,10 +39,12 @@ train(sys.argv[2])
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingResult, Path]:
-    """A run of three epochs that nothing interrupted."""
+    """A run of three epochs that nothing interrupted; its checkpoints are as before the last line of code."""
     torch.set_num_threads(1)
     directory = tmp_path_factory.mktemp("whole")
-    return train(directory), directory
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_record, "remove_checkpoints", lambda directory: None)
+        return train(directory), directory
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, hook: str, epoch: int, stop: Callable[[], None]) -> None:
@@ -97,7 +99,7 @@ def test_a_killed_run_is_resumed(whole: tuple[TrainingResult, Path], tmp_path: P
 def test_a_finished_run_is_not_trained_again(
     whole: tuple[TrainingResult, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Resuming a finished run, also in a directory that was moved, takes no step and gives the same model."""
+    """Resuming a run that was killed when all but the clearing up was done takes no step, also if it was moved."""
     shutil.copytree(whole[1], tmp_path / "moved")
     shutil.move(whole[1] / "checkpoints", whole[1] / "hidden")
     try:
@@ -106,6 +108,25 @@ def test_a_finished_run_is_not_trained_again(
         same(train(tmp_path / "moved", resume=True), whole[0])
     finally:
         shutil.move(whole[1] / "hidden", whole[1] / "checkpoints")
+
+
+def test_a_finished_run_leaves_no_checkpoints(
+    whole: tuple[TrainingResult, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checkpoints are there until model and record are, then go; a file of someone else stays where it is."""
+    append = _record.append_record
+
+    def there(path: Path, record: dict[str, Any]) -> None:
+        assert (tmp_path / "checkpoints" / "last.safetensors").exists()
+        append(path, record)
+
+    monkeypatch.setattr(_record, "append_record", there)
+    same(train(tmp_path), whole[0])
+    assert not (tmp_path / "checkpoints").exists()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "notes.txt").write_text("mine")
+    same(train(tmp_path), whole[0])
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["notes.txt"]
 
 
 def test_a_moved_run_goes_on(

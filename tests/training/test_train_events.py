@@ -57,7 +57,7 @@ def test_a_directory_and_its_record(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "record.jsonl").read_text())
     assert record["kind"] == "events"
     assert record["data"]["split"] == [0.6, 0.2, 0.2]
-    assert record["data"]["test"] == {"source": "poisson", "sequences": 6, "events": parts[2].events}
+    assert record["data"]["test"] == {"source": "poisson", "sha256": None, "sequences": 6, "events": parts[2].events}
     assert set(record["metrics"]) == {"validation", "test", "baselines"}
     same = train_events(parts[0], tmp_path / "b", validation=parts[1], options=options, progress=False, **TINY)
     assert same.metrics["validation"] == result.metrics["validation"]

@@ -111,6 +111,10 @@ def run(arguments: Sequence[str]) -> int:
             place = "" if error.filename is None else f"{error.filename}: "
             return _fail(f"{place}{error.strerror or error}", 1)
         return _fail(str(error), 1)
+    except SystemExit as error:
+        if isinstance(error.__context__, BrokenPipeError):
+            return 0  # the console's own answer to a reader who has left; it has dropped what waited
+        raise
     except KeyboardInterrupt:
         return _fail("stopped", 130)
     return result if isinstance(result, int) else 0

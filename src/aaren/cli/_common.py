@@ -61,6 +61,15 @@ def quantile_levels(given: str) -> tuple[float, ...]:
     return tuple(levels)
 
 
+def decay_of(encoder: str, given: str | None) -> Any:
+    """The decay option as a configuration wants it; refused rather than dropped for an encoder that has none."""
+    if given in (None, "none"):
+        return None
+    if encoder != "aaren":
+        raise ValueError(f"--decay: expected none for --encoder {encoder}, received {given}; only aaren's tokens fade")
+    return given
+
+
 def existing(path: Path) -> Path:
     """The path of a file that is there."""
     if not path.is_file():

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from aaren.cli._class_tables import accuracy_table
 from aaren.cli._common import cases_for, error_table, named_errors, print_json, require_model, split_parts, table_for
 from aaren.cli._events import evaluate_events
+from aaren.cli._same_data import note_other_data
 
 if TYPE_CHECKING:
     from aaren.models import Classifier, Forecaster, Policy
@@ -30,6 +31,8 @@ def evaluate(
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Errors of a model on data, beside simple ways to do the same.
+
+    Where the data are not the very file of the training, a line on standard error says so.
 
     Parameters
     ----------
@@ -83,6 +86,7 @@ def _forecaster(
         **evaluate_model(loaded, prepared, part),
         "baselines": baselines(prepared, part, config.look_back, config.horizon),
     }
+    note_other_data(loaded.metadata, data, table.sha256)
     if json:
         print_json(metrics)
     else:
@@ -100,6 +104,7 @@ def _classifier(
         raise ValueError("--split and --part: expected only with a forecaster; a classifier takes the whole file")
     cases = cases_for(loaded, data)
     metrics = evaluate_cases(loaded, cases)
+    note_other_data(loaded.metadata, data, cases.sha256)
     if json:
         print_json(metrics)
         return

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from aaren.cli._common import json_line, print_json, require_writable_folder, split_parts
+from aaren.cli._common import decay_of, json_line, print_json, require_writable_folder, split_parts
+from aaren.cli._same_data import note_other_data
 from aaren.errors import BackendError, DataError
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def events(
     accelerator
         "auto", "cpu" or "gpu".
     resume
-        Go on from the last checkpoint in the folder, if there is one.
+        Go on from the last checkpoint in the folder, if there is one; a training that ended well leaves none.
     json
         Print the whole record as one JSON line instead of a table.
     """
@@ -135,8 +136,7 @@ def events(
         raise BackendError("--accelerator: expected a GPU for 'gpu', found none that PyTorch can use; choose cpu")
     if not -(2**31) <= seed < 2**31:
         raise ValueError(f"--seed: expected a number between -2**31 and 2**31, received {seed}")
-    if decay != "none" and encoder != "aaren":
-        raise ValueError(f"--decay: expected none for --encoder {encoder}, received {decay}; only aaren's events fade")
+    fading = decay_of(encoder, decay)
     if validation is not None and split is not None:
         raise ValueError("--split: expected it without --validation, which says what the parts are; leave one out")
     if validation is None and test is not None:
@@ -181,7 +181,7 @@ def events(
         ),
         resume=resume,
         encoder=encoder,
-        decay=None if decay == "none" else decay,
+        decay=fading,
         intervals=intervals,
         components=components,
         d_model=d_model,
@@ -227,6 +227,7 @@ def evaluate_events(
         found = chosen
     assert loaded.preprocessing is not None, "reading the file has needed it"
     own, baselines = evaluate(loaded, found), event_baselines(loaded.preprocessing, found)
+    note_other_data(loaded.metadata, data, found.sha256)
     if json:
         print_json({"model": own, "baselines": baselines})
         return

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aaren.cli._common import existing, require_model, require_writable
+from aaren.cli._drift_output import DriftOutput
 from aaren.cli._feed import Interruption, followed, lines
 from aaren.cli._pass_over import PassOver
 from aaren.data import RowReader
@@ -26,6 +27,11 @@ def stream(
     on_bad_row: Literal["error", "skip", "impute"] = "error",
     max_gap: int = 10_000,
     series: str | None = None,
+    mode: Literal["streamed", "windowed"] | None = None,
+    target_return: float | None = None,
+    warmup: int | None = None,
+    drift: Path | None = None,
+    drift_every: int | None = None,
 ) -> int:
     """What the model says after every row, in constant time and memory per row.
 
@@ -55,6 +61,19 @@ def stream(
     series
         Use only the rows of this series, where the model was trained with --series-id; of an event model, only the
         events of this sequence, where it was trained on a table with a column of sequences.
+    mode
+        Of a policy: "streamed" (by default) keeps all of the episode in a state of constant size; "windowed" reads the
+        last steps again before each action, as in training.
+    target_return
+        Of a policy: the return to ask for; by default the one it was trained to ask for, or that of the state.
+    warmup
+        Of a forecaster: forecasts after fewer rows than this say "warming_up": true; by default the look-back of the
+        training.
+    drift
+        File to write at the end, and every --drift-every rows: how far the recent input is from that of the training,
+        as JSON.
+    drift_every
+        Rows after which the same is shown as a table on standard error, again and again and at the end.
     """
     import aaren
 
@@ -63,20 +82,31 @@ def stream(
         raise ValueError(f"--save-every: expected at least 1, received {save_every}")
     if max_gap < 0:
         raise ValueError(f"--max-gap: expected at least 0, received {max_gap}")
-    if state is not None:
-        require_writable(state)
+    if drift_every is not None and drift_every < 1:
+        raise ValueError(f"--drift-every: expected at least 1, received {drift_every}")
+    for written in (state, drift):
+        if written is not None:
+            require_writable(written)
     if follow is not None:
         existing(follow)
     loaded = aaren.load(model)
     # rows that are to be skipped come back as errors, so that each can be told with its line
     options: dict[str, Any] = {"max_gap": max_gap} if loaded.kind == "forecaster" else {}
+    special = (("mode", mode, "policy"), ("target_return", target_return, "policy"), ("warmup", warmup, "forecaster"))
+    for name, value, kind in special:
+        if value is not None and loaded.kind != kind:
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option}: expected only with a {kind}, received a model of the kind {loaded.kind}")
+        if value is not None:
+            options[name] = value
     live = loaded.stream(state, on_bad_row="error" if on_bad_row == "skip" else on_bad_row, **options)
     if series is not None and live.schema.series_id is None:
         raise DataError(
             "--series: expected a model that was trained with --series-id, or on events in a table with a column of "
             "sequences; leave the option out"
         )
-    runner = _Runner(live, state, save_every, series, skip_bad_rows=on_bad_row == "skip")
+    told = DriftOutput(live, drift_every, drift)
+    runner = _Runner(live, state, save_every, series, told, skip_bad_rows=on_bad_row == "skip")
     if follow is None:
         return runner.run(lines(sys.stdin.buffer, runner.interruption), "standard input", from_file=False)
     with follow.open("rb") as file:
@@ -92,11 +122,12 @@ class _Runner:
         state: Path | None,
         save_every: int,
         series: str | None,
+        drift: DriftOutput,
         *,
         skip_bad_rows: bool,
     ) -> None:
         self.live, self.state, self.save_every, self.series = live, state, save_every, series
-        self.skip_bad_rows = skip_bad_rows
+        self.drift, self.skip_bad_rows = drift, skip_bad_rows
         self.interruption = Interruption()
         self.unsaved = self.own = self.foreign = 0
 
@@ -116,6 +147,7 @@ class _Runner:
                 raise
             passed_over.end()
             self._save()
+            self.drift.end()
         return self._end(source)
 
     def _take(self, reader: RowReader, source: str, passed_over: PassOver) -> bool:
@@ -143,6 +175,7 @@ class _Runner:
         sys.stdout.write(json.dumps(prediction.to_dict()) + "\n")
         sys.stdout.flush()
         self.unsaved += 1
+        self.drift.taken()
         return True
 
     def _is_foreign(self, cells: dict[str, str]) -> bool:

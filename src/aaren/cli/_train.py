@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from aaren.cli._common import (
     columns,
+    decay_of,
     error_table,
     existing,
     named_errors,
@@ -39,7 +40,7 @@ def forecaster(
     encoder: Literal["aaren", "transformer", "gru", "mingru"] = "aaren",
     look_back: int = 192,
     normalization: Literal["running", "window"] = "running",
-    decay: Literal["none", "learned", "time"] = "learned",
+    decay: Literal["none", "learned", "time"] | None = None,
     highway: int = 96,
     quantiles: str = "0.1,0.5,0.9",
     positions: Literal["none", "sinusoidal", "learned"] = "none",
@@ -90,7 +91,8 @@ def forecaster(
     normalization
         "running" streams, with a forecast at every row. "window" is the paper's protocol, and does not stream.
     decay
-        How older rows fade: by a learned rate per head and row, per head and elapsed time, or not at all (the paper).
+        Of aaren, how older rows fade: by a learned rate per head and row (by default), per head and elapsed time, or
+        not at all (the paper).
     highway
         Last rows that a linear map takes straight to the forecast; 0 for none.
     quantiles
@@ -124,7 +126,7 @@ def forecaster(
     compile
         Run the encoder through torch.compile; needs a C++ compiler and some minutes at the start.
     resume
-        Go on from the last checkpoint in the folder, if there is one.
+        Go on from the last checkpoint in the folder, if there is one; a training that ended well leaves none.
     json
         Print the whole record as one JSON line instead of a table.
     """
@@ -138,6 +140,7 @@ def forecaster(
     if not -(2**31) <= seed < 2**31:
         raise ValueError(f"--seed: expected a number between -2**31 and 2**31, received {seed}")
     parts, levels = split_parts(split), quantile_levels(quantiles)
+    fading = decay_of(encoder, "learned" if decay is None and encoder == "aaren" else decay)
     require_writable_folder(output)
     table = read_series(
         existing(data),
@@ -166,7 +169,7 @@ def forecaster(
         encoder=encoder,
         look_back=look_back,
         normalization=normalization,
-        decay=None if decay == "none" or encoder != "aaren" else decay,
+        decay=fading,
         highway=highway,
         quantiles=levels,
         positions=None if positions == "none" else positions,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from aaren.cli._class_tables import accuracy_table
-from aaren.cli._common import print_json, require_writable_folder
+from aaren.cli._common import decay_of, print_json, require_writable_folder
 from aaren.errors import BackendError
+
+if TYPE_CHECKING:
+    from aaren.data import CaseSet
 
 Flag = Parameter(negative=())
 
@@ -23,6 +26,10 @@ def classifier(
     test: Path | None = None,
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("model"),
     validation: float = 0.2,
+    windows: int | None = None,
+    label: str | None = None,
+    test_share: float | None = None,
+    outliers: float | None = None,
     encoder: Literal["aaren", "transformer", "gru", "mingru"] = "aaren",
     decay: Literal["none", "learned"] = "none",
     positions: Literal["none", "sinusoidal"] = "sinusoidal",
@@ -48,20 +55,33 @@ def classifier(
     A part of every class is set aside: it decides when to stop and how sure the probabilities are. The test file is
     read once, at the end, for the accuracies that are printed and recorded, beside two simple classifiers.
 
+    With --windows, TRAIN is one long recording with a class in every row. It is cut in time, its last part tests, and
+    each part is cut into windows that share no row and cross no change of the class.
+
     Parameters
     ----------
     train
-        Labelled series: a .ts, .arff (with a relational attribute) or .tsv file, also packed as .gz.
+        Labelled series: a .ts, .arff (with a relational attribute) or .tsv file, also packed as .gz. With --windows, an
+        .arff file with plain attributes, or a .csv file.
     test
         Labelled series of the same channels and classes, to test on.
     output
         Folder for the model: config.json, model.safetensors, preprocessing.json, MODEL_CARD.md, record.jsonl.
+    windows
+        Rows of a window; TRAIN, and --test if given, are recordings.
+    label
+        With --windows: the column of the class; by default the last one.
+    test_share
+        With --windows and without --test: share of the rows, at the end, that is the test part; by default 0.3.
+    outliers
+        With --windows: take a value as missing that is further than so many interquartile ranges from the median of its
+        channel in the training part; by default all are kept.
     validation
         Share of each class that is set aside.
     encoder
         The model's core: aaren, or a baseline to compare with.
     decay
-        How older rows fade: by a learned rate per head and row, or not at all (the paper).
+        Of aaren, how older rows fade: by a learned rate per head and row, or not at all (the paper).
     positions
         Position encoding, or none.
     early_weight
@@ -93,13 +113,12 @@ def classifier(
     compile
         Run the encoder through torch.compile; needs a C++ compiler and some minutes at the start.
     resume
-        Go on from the last checkpoint in the folder, if there is one.
+        Go on from the last checkpoint in the folder, if there is one; a training that ended well leaves none.
     json
         Print the whole record as one JSON line instead of a table.
     """
     import torch
 
-    from aaren.data import read_cases
     from aaren.training import CLASSIFIER_OPTIONS, train_classifier
 
     if accelerator == "gpu" and not torch.cuda.is_available():
@@ -108,13 +127,13 @@ def classifier(
         raise ValueError(f"--seed: expected a number from 0 to 2**31 - 1, received {seed}")
     if not 0 < validation < 1:
         raise ValueError(f"--validation: expected a share between 0 and 1, received {validation}")
+    fading = decay_of(encoder, decay)
     require_writable_folder(output)
-    cases = read_cases(train)
-    tested = None if test is None else read_cases(test, classes=cases.classes)
+    cases, tested = _parts(train, test, windows, label=label, test_share=test_share, outliers=outliers)
     print(cases.describe(), file=sys.stderr)
     config: dict[str, Any] = {
         "encoder": encoder,
-        "decay": None if decay == "none" or encoder != "aaren" else decay,
+        "decay": fading,
         "positions": None if positions == "none" else positions,
         "early_weight": early_weight,
         "d_model": d_model,
@@ -147,6 +166,32 @@ def classifier(
         return
     metrics = result.metrics
     found = metrics.get("test", metrics["validation"])
-    title = f"Accuracy on {'the validation part' if test is None else test.name}"
+    title = f"Accuracy on {'the validation part' if tested is None else Path(tested.source).name}"
     accuracy_table(title, {encoder: found, **metrics.get("baselines", {})})
     print(f"Model written to {output}. Next: aaren stream {output} < rows.csv")
+
+
+def _parts(train: Path, test: Path | None, windows: int | None, **options: Any) -> tuple[CaseSet, CaseSet | None]:
+    """Cases to learn and to test on: of files of cases, or windows of recordings."""
+    from aaren.data import read_cases, read_recording, split_windows
+
+    if windows is None:
+        for name, value in options.items():
+            if value is not None:
+                raise ValueError(f"--{name.replace('_', '-')}: expected only with --windows, received {value}")
+        cases = read_cases(train)
+        return cases, None if test is None else read_cases(test, classes=cases.classes)
+    share, outliers = options["test_share"], options["outliers"]
+    if windows < 1:
+        raise ValueError(f"--windows: expected at least 1 row, received {windows}")
+    if share is not None and (test is not None or not 0 < share < 1):
+        raise ValueError(f"--test-share: expected a share between 0 and 1, and no --test, received {share}")
+    if outliers is not None and not outliers > 0:
+        raise ValueError(f"--outliers: expected a positive number of interquartile ranges, received {outliers}")
+    recording = read_recording(train, label=options["label"])
+    if test is None:
+        return split_windows(recording, windows, test=0.3 if share is None else share, outliers=outliers)
+    other = read_recording(test, label=options["label"], classes=recording.classes)
+    if outliers is not None:
+        recording, other = recording.without_outliers(outliers, recording), other.without_outliers(outliers, recording)
+    return recording.windows(windows), other.windows(windows)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from aaren.cli._common import existing, print_json, require_writable_folder
+from aaren.cli._common import decay_of, existing, print_json, require_writable_folder
 from aaren.errors import BackendError
 
 Flag = Parameter(negative=())
@@ -64,7 +64,7 @@ def policy(
     encoder
         The model's core: aaren, or a baseline to compare with.
     decay
-        How older steps fade: not at all (the paper), or by a learned rate per head.
+        Of aaren, how older steps fade: not at all (the paper), or by a learned rate per head.
     max_episode_steps
         Steps of the longest episode that the policy can play.
     d_model
@@ -92,7 +92,7 @@ def policy(
     precision
         "32-true" or "bf16-mixed".
     resume
-        Go on from the last checkpoint in the folder, if there is one.
+        Go on from the last checkpoint in the folder, if there is one; a training that ended well leaves none.
     json
         Print the whole record as one JSON line instead of text.
     """
@@ -106,6 +106,7 @@ def policy(
     if not -(2**31) <= seed < 2**31:
         raise ValueError(f"--seed: expected a number between -2**31 and 2**31, received {seed}")
     window, bounds = _context(context), _bounds(action_bounds)
+    fading = decay_of(encoder, decay)
     require_writable_folder(output)
     if not data:
         raise ValueError("DATA: expected at least one HDF5 file of episodes, received none")
@@ -133,7 +134,7 @@ def policy(
         ),
         resume=resume,
         encoder=encoder,
-        decay=None if decay == "none" or encoder != "aaren" else decay,
+        decay=fading,
         max_episode_steps=max_episode_steps,
         d_model=d_model,
         nhead=nhead,

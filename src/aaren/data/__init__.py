@@ -21,6 +21,8 @@ from aaren.data._read import read_series, sha256_of
 from aaren.data._read_cases import read_cases
 from aaren.data._read_episodes import read_episodes
 from aaren.data._read_events import read_events
+from aaren.data._read_recording import read_recording
+from aaren.data._recording import Recording, split_windows
 from aaren.data._regenerate import regenerate
 from aaren.data._registry import DataSet, data_sets, find, find_parts, named_set
 from aaren.data._rows import Row, RowReader, parse_row
@@ -41,6 +43,7 @@ __all__ = [
     "EventColumns",
     "EventSequence",
     "EventSet",
+    "Recording",
     "Row",
     "RowReader",
     "Sampling",
@@ -68,6 +71,7 @@ __all__ = [
     "read_cases",
     "read_episodes",
     "read_events",
+    "read_recording",
     "read_series",
     "regenerate",
     "returns_to_go",
@@ -75,6 +79,7 @@ __all__ = [
     "sine_events",
     "split_in_time",
     "split_sequences",
+    "split_windows",
     "stratified_split",
     "uber_sequences",
     "windows",

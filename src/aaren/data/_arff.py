@@ -11,7 +11,7 @@ from aaren.data._case_text import CaseText, numbered, without_tail
 from aaren.data._cases import channel_names, check_classes
 from aaren.data._cells import BLANKS
 
-_ATTRIBUTE = re.compile(r"@attribute\s+('[^']*'|\"[^\"]*\"|\S+)\s+(.+)", re.IGNORECASE)
+ATTRIBUTE = re.compile(r"@attribute\s+('[^']*'|\"[^\"]*\"|\S+)\s+(.+)", re.IGNORECASE)
 _CASE = re.compile(r"(['\"])(.*?)(?<!\\)\1\s*,\s*(.+)")
 
 
@@ -51,7 +51,7 @@ def read_arff(text: str, found: CaseText) -> tuple[str, ...]:
                     column,
                 )
         columns = [found.values(values, line, column) for values, column in zip(cells, names, strict=True)]
-        found.add(without_tail(np.stack(columns, axis=1)), _unquoted(match[3]), line)
+        found.add(without_tail(np.stack(columns, axis=1)), unquoted(match[3]), line)
     return classes
 
 
@@ -67,7 +67,7 @@ def _header(lines: Iterator[tuple[int, str]], found: CaseText) -> tuple[int, tup
         if lower.startswith("@end"):
             inside = False
         elif lower.startswith("@attribute"):
-            match = _ATTRIBUTE.fullmatch(line)
+            match = ATTRIBUTE.fullmatch(line)
             if match is None:
                 raise found.error("expected '@attribute NAME TYPE'", number)
             kind = match[2].strip(BLANKS)
@@ -76,20 +76,22 @@ def _header(lines: Iterator[tuple[int, str]], found: CaseText) -> tuple[int, tup
             elif inside:
                 length += 1
             elif kind.startswith("{") and kind.endswith("}"):
-                names = [_unquoted(name) for name in kind[1:-1].split(",")]
+                names = [unquoted(name) for name in kind[1:-1].split(",")]
                 classes = check_classes(names, found.source, number)
     else:
         raise found.error("expected a line @data with cases behind it, received none; the file may have been cut off")
     if not relational or not length:
         raise found.error(
             "expected a relational attribute with the values of a case, as in the multivariate files of the UEA "
-            "archive, received none; take the .ts file of the set"
+            "archive, received none; take the .ts file of the set, or read one labelled recording as windows "
+            "(--windows, or read_recording)"
         )
     if classes is None:
         raise found.error("expected an attribute of classes, as '@attribute class {a,b}', received none")
     return length, classes
 
 
-def _unquoted(text: str) -> str:
+def unquoted(text: str) -> str:
+    """A name without the blanks and quotes around it."""
     text = text.strip(BLANKS)
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text

@@ -105,9 +105,9 @@ class Classifier(Model[ClassifierConfig, ClassifierPreprocessing]):
             The logits and the state.
 
         Raises:
-            ValueError: a shape is wrong.
+            ValueError: a shape is wrong, or the state is of a batch of another size.
         """
-        self._check(values, mask)
+        self._check(values, mask, state)
         before = None if state is None else state.encoder
         if state is None:
             state = self.init_state(len(values))
@@ -175,12 +175,17 @@ class Classifier(Model[ClassifierConfig, ClassifierPreprocessing]):
         classes, channels = ", ".join(preprocessing.classes), ", ".join(preprocessing.channels)
         return f"Says after every row which of the classes {classes} a series of {channels} is of."
 
-    def _check(self, values: Tensor, mask: Tensor | None) -> None:
+    def _check(self, values: Tensor, mask: Tensor | None, state: ClassifierState | None) -> None:
         channels = self.config.channels
         if values.dim() != 3 or values.shape[-1] != channels or values.shape[1] == 0:
             raise ValueError(f"values: expected shape (batch, tokens >= 1, {channels}), received {tuple(values.shape)}")
         if mask is not None and mask.shape != values.shape[:2]:
             raise ValueError(f"mask: expected shape {tuple(values.shape[:2])}, received {tuple(mask.shape)}")
+        if state is not None and len(state.position) != len(values):
+            raise ValueError(
+                f"state: expected that of a batch of {len(values)}, received one of {len(state.position)}; pass the "
+                "state that the call before returned for the same series"
+            )
 
 
 def _last_present(

@@ -3,6 +3,7 @@
 from aaren.streaming._base import ModelStream
 from aaren.streaming._classifier import ClassifierStream, ClassPrediction
 from aaren.streaming._classify import classify
+from aaren.streaming._drift_report import ColumnDrift, DriftReport, MarkDrift
 from aaren.streaming._event_predict import events_after
 from aaren.streaming._event_prediction import EventPrediction
 from aaren.streaming._event_stream import EventStream
@@ -16,8 +17,11 @@ from aaren.streaming._stream import Stream
 __all__ = [
     "ClassPrediction",
     "ClassifierStream",
+    "ColumnDrift",
+    "DriftReport",
     "EventPrediction",
     "EventStream",
+    "MarkDrift",
     "ModelStream",
     "PolicyAction",
     "PolicyStream",

@@ -13,6 +13,9 @@ from torch.utils import _pytree as pytree
 from aaren.data import Schema
 from aaren.errors import DataError, ModelFileError
 from aaren.models import Model, check_tensors
+from aaren.streaming._drift import DriftMonitor
+from aaren.streaming._drift_reference import drift_reference
+from aaren.streaming._drift_report import DriftReport
 from aaren.streaming._snapshot import read_snapshot, write_snapshot
 
 Policy = Literal["error", "skip", "impute"]
@@ -41,6 +44,7 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
         self.model, self.on_bad_row = model.eval(), on_bad_row
         self._state: Any = model.init_state(1)
         self._rows = self._skipped = self._last_taken = 0
+        self._monitor = DriftMonitor(drift_reference(model))
 
     @property
     @abstractmethod
@@ -107,6 +111,10 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
         """What the model keeps of the past; a value that later rows do not change."""
         return self._state
 
+    def drift(self) -> DriftReport:
+        """How far the recent rows have moved from the training data; kept in the snapshot, costs constant memory."""
+        return self._monitor.report(self._rows - self._skipped)
+
     def nbytes(self) -> int:
         """Bytes of the state."""
         return sum(x.numel() * x.element_size() for x in self._tensors().values())
@@ -145,6 +153,7 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
             "rows": self._rows,
             "skipped": self._skipped,
             "last_taken": self._last_taken,
+            "drift": self._monitor.to_dict(),
             **self._own_header(),
         }
         write_snapshot(Path(path), self._tensors(), header)
@@ -168,6 +177,8 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
         try:
             self._rows, self._skipped = int(header["rows"]), int(header["skipped"])
             self._last_taken = int(header["last_taken"])
+            if "drift" in header:  # snapshots of before there was a monitor go on with a new one
+                self._monitor.restore(header["drift"])
             self._restore_own(header)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelFileError(f"{path}: not a state snapshot, or damaged: {error}") from None

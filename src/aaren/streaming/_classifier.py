@@ -89,6 +89,7 @@ class ClassifierStream(ModelStream[Classifier, ClassPrediction]):
         said, state = self.model(torch.from_numpy(scaled).to(self.model.device), None, self._state)
         self._require_finite(said.logits, number)
         self._state = state
+        self._monitor.add(scaled[0, 0].astype(np.float64))
         return make_class_prediction(self.model, said.logits[0, -1], number, int(state.position[0]))
 
     def _own_header(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from aaren.data import Schema, mark_text, parse_time
 from aaren.errors import DataError
 from aaren.models import EventDistribution, EventModel, EventPreprocessing
 from aaren.streaming._base import ModelStream, Policy
+from aaren.streaming._drift_reference import log_interval
 from aaren.streaming._event_prediction import EventPrediction, make_event_prediction
 
 _FARTHEST = 1e15  # mean intervals since the start: beyond it float64 does not tell two events apart
@@ -122,8 +123,11 @@ class EventStream(ModelStream[EventModel, EventPrediction]):
         """Score the event by what was said before it, take it, and say what comes next."""
         start = checked.time if self._start is None else self._start
         distribution, state, likelihood = self._advance(checked, start)
+        before = self._time if self._begun else None  # the start of the observation begins no interval between events
         self._state, self._start, self._time = state, start, checked.time
         self._sequence, self._begun = checked.sequence, True
+        interval = None if before is None else log_interval(self._preprocessing, checked.time - before)
+        self._monitor.add(None if interval is None else np.array([interval]), checked.mark)
         return make_event_prediction(
             self._preprocessing, number, checked.time, checked.mark, distribution, self.quantiles, likelihood
         )

@@ -57,10 +57,13 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
             the row out, "impute" takes the training mean for an observation and 0 for a reward.
         mode: "streamed": constant time and memory, all of the episode kept; "windowed": the last K steps read again
             before each action, as in training.
-        target_return: the return to ask for, in the user's units; None for that of the preprocessing.
+        target_return: the return to ask for, in the user's units; None for that of the snapshot, or of the
+            preprocessing in a new stream. A snapshot is in the middle of an episode: another one than its own is
+            refused; `reset` takes it for the next episode.
 
     Raises:
-        ValueError: the model has no preprocessing, or an argument is not one of its choices.
+        ValueError: the model has no preprocessing, an argument is not one of its choices, or the snapshot asks for
+            another return.
         ModelFileError: the snapshot is damaged, of another model, or of the other mode.
 
     Example:
@@ -90,6 +93,12 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         self._state = begin_episodes(model, 1, mode, target_return)
         self._awaits_reward = False
         self._restore(state_file)
+        asked = self._preprocessing.target_return if self._target is None else self._target
+        if target_return is not None and target_return != asked:
+            raise ValueError(
+                f"target_return: expected {asked:g}, for which the snapshot asks, received {target_return:g}; leave it "
+                "out, or begin an episode with another state file"
+            )
 
     @property
     def schema(self) -> Schema:
@@ -235,6 +244,7 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
 
     def _act(self, observation: NDArray[np.float64]) -> NDArray[np.float32]:
         actions, self._state = choose_actions(self.model, observation[None], self._state)
+        self._monitor.add(self._preprocessing.scaler.transform(observation))
         self._awaits_reward = True
         return actions[0]
 

@@ -51,5 +51,7 @@ def forecast_after(model: Forecaster, table: SeriesSet) -> dict[str, Prediction]
             forecast, after = model(x[:, chunk], given, state, elapsed=elapsed[:, chunk])
             state = None if windowed else after
         time = None if series.times is None else series.times[-1]
-        results[series.name] = make_prediction(model.config, preprocessing, rows, time, forecast)
+        results[series.name] = make_prediction(
+            model.config, preprocessing, rows, time, forecast, warming_up=rows < model.config.look_back
+        )
     return results

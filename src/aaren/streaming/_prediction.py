@@ -24,6 +24,7 @@ class Prediction:
         mean: shape (horizon, targets).
         levels: quantile levels; may be empty.
         quantiles: shape (horizon, targets, levels).
+        warming_up: whether the stream had fewer rows than its `warmup`, so that the forecast rests on little.
     """
 
     row: int
@@ -33,10 +34,11 @@ class Prediction:
     mean: NDArray[np.float64]
     levels: tuple[float, ...]
     quantiles: NDArray[np.float64]
+    warming_up: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: row, time, times, and for each target its mean and quantiles by level."""
-        result: dict[str, Any] = {"row": self.row}
+        """Plain data for JSON: row, warming_up, time, times, and for each target its mean and quantiles by level."""
+        result: dict[str, Any] = {"row": self.row, "warming_up": self.warming_up}
         if self.time is not None and self.times is not None:
             result["time"] = time_texts(np.array([self.time]))[0]
             result["times"] = time_texts(self.times)
@@ -54,6 +56,8 @@ def make_prediction(
     row: int,
     time: np.datetime64 | None,
     forecast: Forecast,
+    *,
+    warming_up: bool = False,
 ) -> Prediction:
     """The last forecast of a batch of one, in the user's units and time."""
     mean = preprocessing.to_units(forecast.mean[0, -1].double().cpu().numpy())
@@ -70,6 +74,7 @@ def make_prediction(
         mean,
         config.quantiles,
         np.stack(columns, -1) if columns else np.zeros((*mean.shape, 0)),
+        warming_up,
     )
 
 

@@ -31,6 +31,10 @@ class Stream(ModelStream[Forecaster, Prediction]):
             absence is not bad, it is missing.
         max_gap: rows that may be missing between two rows; they are passed through as missing values, so that a
             stream equals the same series in a file.
+        warmup: forecasts after fewer rows than this are marked `warming_up`. None means the model's look-back: in
+            training the state began empty and the loss is a mean over that many rows, so a state of fewer rows than
+            that knows less of its past than most that the model learned from, and its running mean and deviation, whose
+            half-life is the look-back unless the configuration says otherwise, still lean on those of training.
 
     Raises:
         ValueError: the model cannot stream, has no preprocessing, or an argument is not one of its choices.
@@ -49,6 +53,7 @@ class Stream(ModelStream[Forecaster, Prediction]):
         *,
         on_bad_row: Policy = "error",
         max_gap: int = 10_000,
+        warmup: int | None = None,
     ) -> None:
         if model.config.normalization != "running":
             raise ValueError(
@@ -58,8 +63,11 @@ class Stream(ModelStream[Forecaster, Prediction]):
         super().__init__(model, on_bad_row)
         if max_gap < 0:
             raise ValueError(f"max_gap: expected at least 0 rows, received {max_gap}")
+        if warmup is not None and warmup < 0:
+            raise ValueError(f"warmup: expected at least 0 rows, received {warmup}")
         assert model.preprocessing is not None, "the base has refused it"
         self.max_gap = max_gap
+        self.warmup = model.config.look_back if warmup is None else warmup
         self._preprocessing: Preprocessing = model.preprocessing
         self._time: np.datetime64 | None = None
         self._series: str | None = None
@@ -100,7 +108,11 @@ class Stream(ModelStream[Forecaster, Prediction]):
         forecast, state = self._advance(row, missing_before)
         self._require_finite(forecast.mean, number)
         self._state, self._time, self._series = state, row.time, series
-        return make_prediction(self.model.config, self._preprocessing, number, row.time, forecast)
+        self._monitor.add(self._preprocessing.scaler.transform(_known(row)), absent=missing_before)
+        warming_up = number - self._skipped < self.warmup
+        return make_prediction(
+            self.model.config, self._preprocessing, number, row.time, forecast, warming_up=warming_up
+        )
 
     def _own_header(self) -> dict[str, Any]:
         time = None if self._time is None else int(self._time.astype(np.int64))
@@ -156,7 +168,7 @@ class Stream(ModelStream[Forecaster, Prediction]):
         """Pass the missing rows and the row through the model."""
         preprocessing, interval = self._preprocessing, self._preprocessing.interval
         values = np.full((missing_before + 1, len(preprocessing.schema.inputs)), np.nan)
-        values[-1] = np.where(row.nonfinite, np.nan, row.values)
+        values[-1] = _known(row)
         times = None
         if row.time is not None and interval is not None:
             times = row.time - interval * np.arange(missing_before, -1, -1)
@@ -174,3 +186,8 @@ class Stream(ModelStream[Forecaster, Prediction]):
         return self.model(
             tensor(preprocessing.scaler.transform(values)), calendar, self._state, elapsed=tensor(elapsed)
         )
+
+
+def _known(row: Row) -> NDArray[np.float64]:
+    """The values of a row, NaN where one is missing or not finite."""
+    return np.where(row.nonfinite, np.nan, row.values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from aaren.data import CaseSet, find_parts, read_cases
+from aaren.data import CaseSet, find_parts, read_cases, read_recording, split_windows
 from aaren.studies._recipe import Plan
 from aaren.training import TrainingOptions, train_classifier
 
@@ -13,8 +13,10 @@ METRICS = ("accuracy", "log_loss", "calibration_error")
 
 
 def read(plan: Plan) -> tuple[CaseSet, CaseSet]:
-    """Training and test cases of a recipe."""
+    """Training and test cases of a recipe: two files, or windows of one recording."""
     files = find_parts(plan.recipe.dataset.name)
+    if "windows" in plan.part("data"):
+        return split_windows(read_recording(files["data"]), **plan.part("data")["windows"])
     train = read_cases(files["train"])
     return train, read_cases(files["test"], classes=train.classes)
 
@@ -34,7 +36,7 @@ def run(plan: Plan, directory: Path) -> dict[str, Any]:
         options=TrainingOptions(**plan.part("training"), seed=plan.seed),
         resume=True,
         progress=False,
-        **plan.part("data"),
+        **{name: value for name, value in plan.part("data").items() if name != "windows"},
         **plan.model,
     )
     found = dict(result.record)

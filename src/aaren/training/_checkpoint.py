@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,21 @@ class SafetensorsCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: Any) -> None:
         """Delete a checkpoint that is no longer among the kept ones."""
         Path(path).unlink(missing_ok=True)
+
+
+def checkpoints_folder(directory: Path) -> Path:
+    """Where a run keeps the checkpoints of its best and its last epoch while it is not finished."""
+    return directory / "checkpoints"
+
+
+def remove_checkpoints(directory: Path) -> None:
+    """Take away what only an unfinished run needs; a file that is not of the run keeps the folder."""
+    folder = checkpoints_folder(directory)
+    for name in ("best", "last"):
+        (folder / f"{name}.safetensors").unlink(missing_ok=True)
+        (folder / f".{name}.safetensors.writing").unlink(missing_ok=True)
+    with suppress(OSError):  # not there, or not empty
+        folder.rmdir()
 
 
 def _encode(value: Any, tensors: dict[str, Tensor]) -> Any:

@@ -25,7 +25,7 @@ from aaren.evaluation import (
 from aaren.models import Classifier, ClassifierConfig
 from aaren.training._fit import Batch, TrainingData, fit
 from aaren.training._options import TrainingOptions
-from aaren.training._record import save_with_record
+from aaren.training._record import missing_shares, save_with_record
 
 CLASSIFIER_OPTIONS = TrainingOptions(
     epochs=100,
@@ -157,6 +157,7 @@ def _data(train: CaseSet, test: CaseSet | None, validation: float) -> dict[str, 
         "classes": len(train.classes),
         "channels": len(train.channels),
         "lengths": [int(train.lengths.min()), int(train.lengths.max())],
+        "missing": missing_shares(np.concatenate(train.cases), train.channels),
         "class_counts": np.bincount(train.labels, minlength=len(train.classes)).tolist(),
     }
     if test is not None:

@@ -112,7 +112,12 @@ def event_loss(model: EventModel, batch: Batch) -> tuple[Tensor, int]:
 
 
 def _sizes(part: EventSet) -> dict[str, Any]:
-    return {"source": Path(part.source).name, "sequences": len(part.sequences), "events": part.events}
+    return {
+        "source": Path(part.source).name,
+        "sha256": part.sha256,
+        "sequences": len(part.sequences),
+        "events": part.events,
+    }
 
 
 def _summary(metrics: dict[str, Any]) -> dict[str, str]:

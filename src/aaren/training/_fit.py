@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from aaren.errors import ModelFileError, TrainingError
 from aaren.evaluation import take_batch
 from aaren.models import Model, check_tensors
-from aaren.training._checkpoint import SafetensorsCheckpointIO
+from aaren.training._checkpoint import SafetensorsCheckpointIO, checkpoints_folder
 from aaren.training._options import TrainingOptions
 
 Batch = dict[str, Tensor]
@@ -192,7 +192,7 @@ def fit(
         DataLoader(data.validation, 4 * options.batch_size, **shared),
     )
     monitor = "validation_loss" if data.score is None else "validation_score"
-    folder = directory / "checkpoints"
+    folder = checkpoints_folder(directory)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -16,7 +16,7 @@ from aaren.evaluation import PreparedData, WindowDataset, baselines, evaluate, m
 from aaren.models import Forecaster, ForecasterConfig, future_of
 from aaren.training._fit import Batch, TrainingData, fit
 from aaren.training._options import TrainingOptions
-from aaren.training._record import save_with_record
+from aaren.training._record import missing_shares, save_with_record
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,13 @@ def train_forecaster(
     record = save_with_record(
         model,
         directory,
-        data={"source": Path(data.source).name, "sha256": data.sha256, "split": parts, **_shape(data)},
+        data={
+            "source": Path(data.source).name,
+            "sha256": data.sha256,
+            "split": parts,
+            **_shape(data),
+            "missing": _missing(prepared),
+        },
         options=options,
         training=training,
         metrics=metrics,
@@ -131,6 +137,12 @@ def _shape(data: SeriesSet) -> dict[str, Any]:
         "rows": sum(len(one.values) for one in data.series),
         "sampling": data.sampling.describe(),
     }
+
+
+def _missing(data: PreparedData) -> dict[str, float]:
+    """Share of missing values of each input in the training part; a drift report compares with it."""
+    rows = np.concatenate([data.values[start:stop] for start, stop in data.rows("train")])
+    return missing_shares(rows, data.preprocessing.schema.inputs)
 
 
 def _summary(metrics: dict[str, Any]) -> dict[str, str]:

@@ -6,14 +6,18 @@ import dataclasses
 import json
 import os
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from aaren._version import __version__
 from aaren.models import Model
+from aaren.training._checkpoint import remove_checkpoints
 from aaren.training._options import TrainingOptions
 
 
@@ -27,7 +31,7 @@ def save_with_record(
     metrics: dict[str, Any],
     summary: dict[str, str],
 ) -> dict[str, Any]:
-    """Save a trained model, and append the record of its run to `record.jsonl` beside it.
+    """Save a trained model, append the record of its run to `record.jsonl` beside it, and remove its checkpoints.
 
     Args:
         model: trained and evaluated.
@@ -65,7 +69,19 @@ def save_with_record(
         "hardware": hardware(),
     }
     append_record(directory / "record.jsonl", record)
+    remove_checkpoints(directory)  # last: whoever is killed before can still resume
     return record
+
+
+def missing_shares(rows: NDArray[Any], names: Sequence[str]) -> dict[str, float]:
+    """Share of missing values of each column that has any, for the record; a drift report compares with it.
+
+    Args:
+        rows: shape (rows, columns), NaN where a value is missing.
+        names: of the columns.
+    """
+    shares = np.isnan(rows).mean(0).tolist()
+    return {name: round(share, 6) for name, share in zip(names, shares, strict=True) if share}
 
 
 def versions() -> dict[str, str]:
