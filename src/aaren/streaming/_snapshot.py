@@ -93,7 +93,8 @@ def read_snapshot(path: Path, fingerprint: str) -> tuple[dict[str, Tensor], dict
                     f"{path}: the state is of another model (fingerprint {str(header['fingerprint'])[:12]}, this "
                     f"model has {fingerprint[:12]}); use the model it was made with, or another state file"
                 )
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            # clones: what comes from the file is mapped to it, and would change with it
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a mapping)
             intact = header.pop("sha256") == _digest(tensors, header)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, ModelFileError):
