@@ -40,7 +40,7 @@ MODEL: dict[str, Any] = {
     "decay": "learned",
     "quantiles": (0.05, 0.5, 0.95),
 }
-EPOCHS, SEEDS, DRAWS = 20, (0, 1, 2), 20
+EPOCHS, SEEDS, DRAWS = 20, (0,), 20
 
 
 def read(folder: Path) -> dict[str, tuple[list[datetime], NDArray[np.float64], list[tuple[int, int]]]]:

@@ -6,14 +6,16 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from aaren.cli._common import existing, require_model, require_writable
 from aaren.cli._feed import Interruption, followed, lines
 from aaren.cli._pass_over import PassOver
 from aaren.data import RowReader
 from aaren.errors import DataError
-from aaren.streaming import ModelStream
+from aaren.streaming import AnomalyStream, ModelStream
 
 
 def stream(
@@ -26,6 +28,8 @@ def stream(
     on_bad_row: Literal["error", "skip", "impute"] = "error",
     max_gap: int = 10_000,
     series: str | None = None,
+    anomalies: Annotated[bool, Parameter(negative=())] = False,
+    risk: float = 1e-4,
 ) -> int:
     """What the model says after every row, in constant time and memory per row.
 
@@ -55,6 +59,11 @@ def stream(
     series
         Use only the rows of this series, where the model was trained with --series-id; of an event model, only the
         events of this sequence, where it was trained on a table with a column of sequences.
+    anomalies
+        Of a forecaster or an event model: add to each line how rare the row is, judged by what was forecast before
+        it. The state of a stream without anomalies is refused.
+    risk
+        With --anomalies: the share of ordinary rows that may be flagged.
     """
     import aaren
 
@@ -70,7 +79,10 @@ def stream(
     loaded = aaren.load(model)
     # rows that are to be skipped come back as errors, so that each can be told with its line
     options: dict[str, Any] = {"max_gap": max_gap} if loaded.kind == "forecaster" else {}
-    live = loaded.stream(state, on_bad_row="error" if on_bad_row == "skip" else on_bad_row, **options)
+    options["on_bad_row"] = "error" if on_bad_row == "skip" else on_bad_row
+    live: ModelStream[Any, Any] = (
+        AnomalyStream(loaded, state, risk=risk, **options) if anomalies else loaded.stream(state, **options)
+    )
     if series is not None and live.schema.series_id is None:
         raise DataError(
             "--series: expected a model that was trained with --series-id, or on events in a table with a column of "
