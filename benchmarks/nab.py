@@ -146,6 +146,18 @@ def detectors(series: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+def markdown(record: dict[str, Any]) -> str:
+    """The table of `docs/anomalies.md`."""
+    lines = [f"| detector | {' | '.join(NAB_PROFILES)} | windows found | false alarms |", "|---|---|---|---|---|---|"]
+    for name, found in record["detectors"].items():
+        scores = " | ".join(f"{found[profile]['score']:.1f}" for profile in NAB_PROFILES)
+        standard = found["standard"]
+        lines.append(
+            f"| {name} | {scores} | {standard['found']:g} of {standard['windows']} | {standard['false_alarms']:g} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="write the record to this file")
@@ -158,13 +170,11 @@ def main() -> None:
         "seeds": list(SEEDS),
         "detectors": detectors(series),
     }
-    for name, found in record["detectors"].items():
-        print(f"{name:20}", *(f"{profile} {table['score']:7.1f}" for profile, table in found.items()))
-    text = json.dumps(record)
+    print(markdown(record))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(text)
+    print(json.dumps(record))
 
 
 if __name__ == "__main__":
