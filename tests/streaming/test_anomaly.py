@@ -273,7 +273,7 @@ def test_what_is_refused(model: Forecaster) -> None:
         AnomalyStream(model).silence(0.0)
     scaler = Scaler(("a",), np.zeros(1), np.ones(1))
     classifier = Classifier(
-        inputs=1, classes=2, d_model=8, nhead=2, preprocessing=ClassifierPreprocessing(("x", "y"), scaler)
+        channels=1, classes=2, d_model=8, nhead=2, preprocessing=ClassifierPreprocessing(("x", "y"), scaler)
     )
     with pytest.raises(ValueError, match="received a classifier"):
         AnomalyStream(classifier)

@@ -180,7 +180,7 @@ def _rows(
         for first, last in series.windows:
             length = last - first + 1
             inside = -(last + 1 - np.arange(first, last + 1)) / length
-            gains[first : last + 1] = profile.true_positive * _sigmoid(inside) / _sigmoid(np.array(-1.0))
+            gains[first : last + 1] = profile.true_positive * _sigmoid(inside) / _sigmoid(np.array([-1.0]))
             windows[first : last + 1] = number
             behind = (np.arange(last + 1, rows) - last) / max(1, length - 1)
             gains[last + 1 :] = profile.false_positive * np.where(behind > _FARTHEST, -1.0, _sigmoid(behind))
