@@ -298,3 +298,12 @@ def test_tables_of_records(load, tmp_path, monkeypatch):
     assert "| *share of the products* |" in text
     assert "missed by" in text
     assert found["machine"]["cpu"] in text
+
+
+def test_page_of_anomalies_has_the_figures_of_its_record(load: Callable[[str], ModuleType]) -> None:
+    """The table of docs/anomalies.md is what the record gives, and the record is of the script's own settings."""
+    record = json.loads((ROOT / "results" / "anomaly" / "nab.json").read_text(encoding="utf-8"))
+    nab = load("nab")
+    assert nab.markdown(record) in (ROOT / "docs" / "anomalies.md").read_text(encoding="utf-8")
+    assert (record["epochs"], tuple(record["seeds"])) == (nab.EPOCHS, nab.SEEDS)
+    assert record["model"] == {**nab.MODEL, "quantiles": list(nab.MODEL["quantiles"])}

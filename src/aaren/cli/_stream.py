@@ -6,7 +6,9 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
 
 from aaren.cli._common import existing, require_model, require_writable
 from aaren.cli._drift_output import DriftOutput
@@ -14,7 +16,7 @@ from aaren.cli._feed import Interruption, followed, lines
 from aaren.cli._pass_over import PassOver
 from aaren.data import RowReader
 from aaren.errors import DataError
-from aaren.streaming import ModelStream
+from aaren.streaming import AnomalyStream, ModelStream
 
 
 def stream(
@@ -32,6 +34,8 @@ def stream(
     warmup: int | None = None,
     drift: Path | None = None,
     drift_every: int | None = None,
+    anomalies: Annotated[bool, Parameter(negative=())] = False,
+    risk: float = 1e-4,
 ) -> int:
     """What the model says after every row, in constant time and memory per row.
 
@@ -74,6 +78,11 @@ def stream(
         as JSON.
     drift_every
         Rows after which the same is shown as a table on standard error, again and again and at the end.
+    anomalies
+        Of a forecaster or an event model: add to each line how rare the row is, judged by what was forecast before
+        it. The state of a stream without anomalies is refused.
+    risk
+        With --anomalies: the share of ordinary rows that may be flagged.
     """
     import aaren
 
@@ -99,7 +108,10 @@ def stream(
             raise ValueError(f"--{option}: expected only with a {kind}, received a model of the kind {loaded.kind}")
         if value is not None:
             options[name] = value
-    live = loaded.stream(state, on_bad_row="error" if on_bad_row == "skip" else on_bad_row, **options)
+    options["on_bad_row"] = "error" if on_bad_row == "skip" else on_bad_row
+    live: ModelStream[Any, Any] = (
+        AnomalyStream(loaded, state, risk=risk, **options) if anomalies else loaded.stream(state, **options)
+    )
     if series is not None and live.schema.series_id is None:
         raise DataError(
             "--series: expected a model that was trained with --series-id, or on events in a table with a column of "

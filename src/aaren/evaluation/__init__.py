@@ -16,6 +16,15 @@ from aaren.evaluation._evaluate_cases import case_logits, evaluate_cases
 from aaren.evaluation._event_baselines import event_baselines, mark_transitions
 from aaren.evaluation._events import EventDataset, EventErrors, evaluate_events, exponential_distance
 from aaren.evaluation._metrics import ForecastErrors
+from aaren.evaluation._nab import (
+    NAB_PROFILES,
+    NabProfile,
+    NabScore,
+    NabSeries,
+    nab_probation,
+    nab_score,
+    windowed_gaussian,
+)
 from aaren.evaluation._panel import MARKS, Panel, require_matplotlib, standing_alone
 from aaren.evaluation._parity import Difference, Equivalence, equivalence, mean_ranks, paired_difference
 from aaren.evaluation._prepared import (
@@ -43,6 +52,7 @@ from aaren.evaluation._verdict import error_rows, verdict
 
 __all__ = [
     "MARKS",
+    "NAB_PROFILES",
     "AttentionAges",
     "CaseDataset",
     "CostCurves",
@@ -56,6 +66,9 @@ __all__ = [
     "ForecastWeek",
     "HeadAttention",
     "ModelResult",
+    "NabProfile",
+    "NabScore",
+    "NabSeries",
     "Panel",
     "PreparedData",
     "Source",
@@ -83,6 +96,8 @@ __all__ = [
     "mark_transitions",
     "mean_ranks",
     "model_inputs",
+    "nab_probation",
+    "nab_score",
     "paired_difference",
     "parallel_forecasts",
     "prepare",
@@ -95,4 +110,5 @@ __all__ = [
     "standing_alone",
     "take_batch",
     "verdict",
+    "windowed_gaussian",
 ]

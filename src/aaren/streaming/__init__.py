@@ -1,5 +1,6 @@
 """Live streams: what a model says after every row, and state that can be saved and restored."""
 
+from aaren.streaming._anomaly import Anomaly, AnomalyStream
 from aaren.streaming._base import ModelStream
 from aaren.streaming._classifier import ClassifierStream, ClassPrediction
 from aaren.streaming._classify import classify
@@ -13,8 +14,11 @@ from aaren.streaming._predict import forecast_after
 from aaren.streaming._prediction import Prediction, time_texts
 from aaren.streaming._snapshot import write_atomically
 from aaren.streaming._stream import Stream
+from aaren.streaming._threshold import StreamingTail
 
 __all__ = [
+    "Anomaly",
+    "AnomalyStream",
     "ClassPrediction",
     "ClassifierStream",
     "ColumnDrift",
@@ -27,6 +31,7 @@ __all__ = [
     "PolicyStream",
     "Prediction",
     "Stream",
+    "StreamingTail",
     "classify",
     "events_after",
     "forecast_after",

@@ -95,6 +95,25 @@ class EventStream(ModelStream[EventModel, EventPrediction]):
         """
         return self._time_of(row, self._rows + 1)
 
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def log_survival(self, time: float) -> float | None:
+        """The log-probability that no event comes from the last one until then; None before the first event.
+
+        Args:
+            time: in the user's unit; seconds since 1970 for dated events.
+
+        Raises:
+            ValueError: the time is before the last event.
+        """
+        if not self._begun:
+            return None
+        assert self._time is not None, "a stream that has begun has a time"
+        if not time >= self._time:
+            raise ValueError(f"time: expected at least that of the last event, {self._time}, received {time}")
+        interval = torch.tensor([(time - self._time) / self._preprocessing.unit], dtype=torch.float64)
+        return float(self.model.distribution(self._state.hidden).log_survival(interval.to(self.model.device)))
+
     def _check(self, row: Any, number: int) -> _Event:
         """The event. A row is a mapping of cells by column name, or cells in the order time, mark."""
         names = self.schema.inputs
