@@ -1,4 +1,4 @@
-"""Live streams: what a model says after every row, and state that can be saved and restored."""
+"""Live streams, one or many by key: what a model says after every row, and state that can be saved and restored."""
 
 from aaren.streaming._base import ModelStream
 from aaren.streaming._classifier import ClassifierStream, ClassPrediction
@@ -6,11 +6,15 @@ from aaren.streaming._classify import classify
 from aaren.streaming._event_predict import events_after
 from aaren.streaming._event_prediction import EventPrediction
 from aaren.streaming._event_stream import EventStream
+from aaren.streaming._layout import Field, RecordLayout
 from aaren.streaming._open import open_stream
 from aaren.streaming._policy_stream import PolicyAction, PolicyStream
+from aaren.streaming._pool import StreamPool
+from aaren.streaming._pool_result import PoolResult, RowStatus
 from aaren.streaming._predict import forecast_after
 from aaren.streaming._prediction import Prediction, time_texts
 from aaren.streaming._snapshot import write_atomically
+from aaren.streaming._state_store import StateStore
 from aaren.streaming._stream import Stream
 
 __all__ = [
@@ -18,11 +22,17 @@ __all__ = [
     "ClassifierStream",
     "EventPrediction",
     "EventStream",
+    "Field",
     "ModelStream",
     "PolicyAction",
     "PolicyStream",
+    "PoolResult",
     "Prediction",
+    "RecordLayout",
+    "RowStatus",
+    "StateStore",
     "Stream",
+    "StreamPool",
     "classify",
     "events_after",
     "forecast_after",
