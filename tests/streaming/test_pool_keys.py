@@ -307,3 +307,13 @@ def test_any_sequence_of_calls() -> None:
     """Whatever is called in whatever order, the pool is as a dictionary of streams."""
     quick = settings(max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(Machine, settings=quick)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """The example of docs/pool.md runs as it stands and prints what it says."""
+    page = (Path(__file__).parents[2] / "docs" / "pool.md").read_text(encoding="utf-8")
+    exec(compile(page.split("```python\n")[1].split("```")[0], "docs/pool.md", "exec"), {})
+    said = capsys.readouterr().out
+    assert said.startswith("(2, 3, 1)")
+    assert "[2 0]\nstream 'boiler-7', line 2, column 'load': expected a number, received 'x'" in said
