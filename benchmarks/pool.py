@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from _gate import operator_faults
 from _harness import Case, Ratio, Result, option_parser, refused, report, result, show, without_bars
 from _machine import machine
 from aaren import Forecaster, StreamPool
@@ -66,7 +67,7 @@ class Load:
 
 
 def faults(quick: bool) -> list[str]:
-    """The pool against single streams."""
+    """The operator against its definition, and the pool against single streams."""
     model, load = forecaster(2, 32), Load(20)
     pool, streams, wrong = model.pool(20), {}, []
     for _ in range(3):
@@ -77,7 +78,7 @@ def faults(quick: bool) -> list[str]:
             expected = stream.update({name: cells[place] for name, cells in columns.items()})
             if said[place] is None or not np.allclose(said[place].mean, expected.mean, atol=1e-4):
                 wrong.append(f"pool: {key} differs from its stream")
-    return wrong
+    return operator_faults(quick) + wrong
 
 
 def resident() -> int:
