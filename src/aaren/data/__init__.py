@@ -25,6 +25,7 @@ from aaren.data._read_recording import read_recording
 from aaren.data._recording import Recording, split_windows
 from aaren.data._regenerate import regenerate
 from aaren.data._registry import DataSet, data_sets, find, find_parts, named_set
+from aaren.data._row_columns import ABSENT, Columns, RowBlock, columns_of, parse_numbers, parse_rows, parse_times
 from aaren.data._rows import Row, RowReader, parse_row
 from aaren.data._scale import Scaler
 from aaren.data._scores import REFERENCE_RETURNS, TARGET_RETURNS, environment_name, normalized_score
@@ -33,9 +34,11 @@ from aaren.data._split import Splits, split_in_time, windows
 from aaren.data._times import parse_time
 
 __all__ = [
+    "ABSENT",
     "REFERENCE_RETURNS",
     "TARGET_RETURNS",
     "CaseSet",
+    "Columns",
     "DataSet",
     "Duplicates",
     "Episode",
@@ -45,6 +48,7 @@ __all__ = [
     "EventSet",
     "Recording",
     "Row",
+    "RowBlock",
     "RowReader",
     "Sampling",
     "Scaler",
@@ -56,6 +60,7 @@ __all__ = [
     "calendar_features",
     "calendar_names",
     "cases_from_arrays",
+    "columns_of",
     "data_sets",
     "environment_name",
     "find",
@@ -66,8 +71,11 @@ __all__ = [
     "normalized_score",
     "observation_names",
     "observation_scaler",
+    "parse_numbers",
     "parse_row",
+    "parse_rows",
     "parse_time",
+    "parse_times",
     "read_cases",
     "read_episodes",
     "read_events",
