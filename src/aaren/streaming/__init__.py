@@ -3,6 +3,7 @@
 from aaren.streaming._base import ModelStream
 from aaren.streaming._classifier import ClassifierStream, ClassPrediction
 from aaren.streaming._classify import classify
+from aaren.streaming._durable import DurableStreams
 from aaren.streaming._event_predict import events_after
 from aaren.streaming._event_prediction import EventPrediction
 from aaren.streaming._event_stream import EventStream
@@ -11,11 +12,13 @@ from aaren.streaming._policy_stream import PolicyAction, PolicyStream
 from aaren.streaming._predict import forecast_after
 from aaren.streaming._prediction import Prediction, time_texts
 from aaren.streaming._snapshot import write_atomically
+from aaren.streaming._store import StreamStore
 from aaren.streaming._stream import Stream
 
 __all__ = [
     "ClassPrediction",
     "ClassifierStream",
+    "DurableStreams",
     "EventPrediction",
     "EventStream",
     "ModelStream",
@@ -23,6 +26,7 @@ __all__ = [
     "PolicyStream",
     "Prediction",
     "Stream",
+    "StreamStore",
     "classify",
     "events_after",
     "forecast_after",
