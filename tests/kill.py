@@ -41,7 +41,9 @@ from aaren.evaluation import prepare
 from aaren.streaming import DurableStreams, StreamStore
 
 ROWS_IN_A_CALL = 16
-LONGEST_LIFE = 0.4
+LONGEST_LIFE = 1.5
+KILLED_AT_START = 0.2
+MEMORY = "/dev/shm"
 Rows = list[dict[str, Any]]
 
 
@@ -52,7 +54,9 @@ def make_model() -> tuple[Forecaster, Rows]:
     torch.manual_seed(0)
     sizes = {"look_back": 24, "horizon": 2, "d_model": 8, "nhead": 2, "num_layers": 1, "dim_feedforward": 16}
     calendar = data.calendar.shape[1]
-    model = Forecaster(preprocessing=data.preprocessing, inputs=2, targets=1, calendar=calendar, decay="learned", **sizes)
+    model = Forecaster(
+        preprocessing=data.preprocessing, inputs=2, targets=1, calendar=calendar, decay="learned", **sizes
+    )
     series = table.series[0]
     assert series.times is not None
     name = table.schema.time[0]
@@ -68,10 +72,12 @@ def open_store(model: Forecaster, folder: Path) -> StreamStore:
     return StreamStore(folder, fingerprint=model.fingerprint(), layout={"kind": "snapshot of a stream"})
 
 
-def write(model: Forecaster, rows: Rows, starts: dict[str, int], acknowledged: Counter[str], folder: Path, out: int) -> None:
+def write(
+    model: Forecaster, rows: Rows, starts: dict[str, int], acknowledged: Counter[str], folder: Path, out: int
+) -> None:
     """What a writer does until it is killed: say what it has after its replay, then send rows and tell each answer."""
     store = open_store(model, folder)
-    pool = StandInPool(model, store, capacity=2 * len(starts) // 3)
+    pool = StandInPool(model, store, folder.parent, capacity=2 * len(starts) // 3)
     streams = DurableStreams(pool, store, checkpoint_rows=150, checkpoint_keys=4)
     tell(out, {"replayed": {key: streams.rows(key) for key in starts}})
     choice, sent = random.Random(os.getpid()), Counter(acknowledged)
@@ -99,8 +105,14 @@ def tell(out: int, message: dict[str, Any]) -> None:
         data = data[os.write(out, data) :]
 
 
-def live_and_die(work: Any, seconds: float) -> list[dict[str, Any]]:
-    """Run the work in a forked process, kill it after some seconds; the whole lines that it told."""
+def live_and_die(work: Any, seconds: float, from_start: bool) -> list[dict[str, Any]]:
+    """Run the work in a forked process and kill it; the whole lines that it told.
+
+    Args:
+        work: takes the file descriptor to tell lines to.
+        seconds: until the kill.
+        from_start: whether they count from the fork; else from the first line, when the replay is done.
+    """
     incoming, outgoing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -112,11 +124,11 @@ def live_and_die(work: Any, seconds: float) -> list[dict[str, Any]]:
         finally:
             os._exit(1)
     os.close(outgoing)
-    data, end = b"", time.monotonic() + seconds
+    data, end = b"", time.monotonic() + seconds if from_start else None
     os.set_blocking(incoming, False)
     killed = False
     while True:
-        if not killed and time.monotonic() > end:
+        if not killed and end is not None and time.monotonic() > end:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             killed = True
@@ -128,6 +140,8 @@ def live_and_die(work: Any, seconds: float) -> list[dict[str, Any]]:
         if not piece:
             break
         data += piece
+        if end is None and b"\n" in piece:
+            end = time.monotonic() + seconds
     if not killed:
         os.waitpid(child, 0)
     os.close(incoming)
@@ -144,7 +158,8 @@ def run(kills: int, keys: int, folder: Path, seed: int = 0) -> dict[str, Any]:
     lost = duplicates = lives = calls = 0
     while lives < kills:
         life = choice.uniform(0, LONGEST_LIFE)
-        told = live_and_die(lambda out: write(model, rows, starts, acknowledged, folder, out), life)
+        from_start = choice.random() < KILLED_AT_START
+        told = live_and_die(lambda out: write(model, rows, starts, acknowledged, folder, out), life, from_start)
         lives += 1
         for message in told:
             if "error" in message:
@@ -178,7 +193,7 @@ def compare(
     found: Counter[str] = Counter(twice=0, wrong_predictions=0, wrong_records=0, predictions=len(answers))
     with open_store(model, folder) as store, tempfile.TemporaryDirectory() as place:
         store.verify()
-        pool = StandInPool(model, store, capacity=len(starts) + 1)
+        pool = StandInPool(model, store, folder.parent, capacity=len(starts) + 1)
         DurableStreams(pool, store)
         for key, start in starts.items():
             stream, count = model.stream(), pool.rows(key)
@@ -202,9 +217,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--keys", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help=f"where the store is made (default {MEMORY} if it is there)")
     chosen = parser.parse_args(arguments)
+    if chosen.folder is None and Path(MEMORY).is_dir():
+        chosen.folder = MEMORY  # a kill does not depend on the disk: more calls, and more kills in a minute
     torch.set_num_threads(1)  # threads do not survive a fork
-    folder = Path(tempfile.mkdtemp())
+    folder = Path(tempfile.mkdtemp(dir=chosen.folder))
     try:
         found = run(chosen.kills, chosen.keys, folder / "store", chosen.seed)
     finally:

@@ -201,7 +201,10 @@ def test_records_that_were_swapped(closed: Path, tmp_path: Path) -> None:
         db.execute("UPDATE records SET record = ? WHERE id = ?", (bytes(9000), ids["key 3"]))
         db.execute("DELETE FROM records WHERE id = ?", (ids["key 4"],))
         db.execute("UPDATE records SET record = 'text' WHERE id = ?", (ids["key 5"],))
-        db.execute("UPDATE journal SET entry = ?, digest = (SELECT digest FROM journal WHERE id = 5) WHERE id = 7", (ENTRIES[4],))
+        db.execute(
+            "UPDATE journal SET entry = ?, digest = (SELECT digest FROM journal WHERE id = 5) WHERE id = 7",
+            (ENTRIES[4],),
+        )
     with StreamStore(folder, **OPTIONS) as store:
         assert store.load(["key 0", "key 1"]) == {key: RECORDS[key] for key in ("key 0", "key 1")}
         for key in ("key 2", "key 3", "key 4", "key 5"):
