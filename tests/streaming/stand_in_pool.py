@@ -1,4 +1,5 @@
-"""The part of a pool of streams that the store needs, with one plain `Stream` per key: slow, and easy to see through."""
+# ruff: noqa: D102
+"""The part of a pool of streams that the store needs, one plain `Stream` per key: slow, easy to see through."""
 
 from __future__ import annotations
 

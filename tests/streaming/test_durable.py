@@ -1,3 +1,4 @@
+# ruff: noqa: PT012
 """Durable streams: a row that was acknowledged is there after any end of the process, and none is applied twice."""
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def test_refused_and_skipped_rows(make: Make, rows: Rows) -> None:
 
 
 def test_checkpoints_go_on_piece_by_piece(make: Make, rows: Rows, plain: Callable[[Rows], bytes]) -> None:
-    """A checkpoint writes one piece before each call and drops the journal with the last; an end between is harmless."""
+    """A checkpoint writes one piece before each call, drops the journal with the last; an end between is harmless."""
     keys = [f"k{n}" for n in range(6)]
     options = {"checkpoint_rows": 12, "checkpoint_keys": 2}
     lengths = []
@@ -144,7 +145,7 @@ def test_checkpoints_go_on_piece_by_piece(make: Make, rows: Rows, plain: Callabl
 
 
 def test_a_failed_append_changes_nothing(make: Make, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the journal cannot be written the call raises, the streams are as before, and the same rows can be sent again."""
+    """If the journal cannot be written the call raises, the streams are as before; the rows can be sent again."""
     streams = make()
     streams.update(["a"], rows[:1], [1])
     before = streams.pool.record("a")

@@ -1,3 +1,4 @@
+# ruff: noqa: PT017
 """A damaged store: each flipped, cut or swapped byte is refused by the name of the file, or the data are right."""
 
 from __future__ import annotations
@@ -193,7 +194,7 @@ def test_files_of_two_stores(closed: Path, killed: Path, tmp_path: Path) -> None
 
 
 def test_records_that_were_swapped(closed: Path, tmp_path: Path) -> None:
-    """The record of another key, an older record, and an entry in the place of another are refused by key and number."""
+    """The record of another key, an older record, and an entry in the place of another are refused by name."""
     folder = _damage(closed, "store.sqlite", (closed / "store.sqlite").read_bytes(), tmp_path)
     with StreamStore(folder, **OPTIONS) as store:
         db, ids = store._opened(), store._ids
