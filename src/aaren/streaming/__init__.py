@@ -5,6 +5,7 @@ from aaren.streaming._base import ModelStream
 from aaren.streaming._classifier import ClassifierStream, ClassPrediction
 from aaren.streaming._classify import classify
 from aaren.streaming._drift_report import ColumnDrift, DriftReport, MarkDrift
+from aaren.streaming._durable import DurableStreams
 from aaren.streaming._event_predict import events_after
 from aaren.streaming._event_prediction import EventPrediction
 from aaren.streaming._event_stream import EventStream
@@ -17,6 +18,7 @@ from aaren.streaming._predict import forecast_after
 from aaren.streaming._prediction import Prediction, time_texts
 from aaren.streaming._snapshot import write_atomically
 from aaren.streaming._state_store import StateStore
+from aaren.streaming._store import StreamStore
 from aaren.streaming._stream import Stream
 from aaren.streaming._threshold import StreamingTail
 
@@ -27,6 +29,7 @@ __all__ = [
     "ClassifierStream",
     "ColumnDrift",
     "DriftReport",
+    "DurableStreams",
     "EventPrediction",
     "EventStream",
     "Field",
@@ -41,6 +44,7 @@ __all__ = [
     "StateStore",
     "Stream",
     "StreamPool",
+    "StreamStore",
     "StreamingTail",
     "classify",
     "events_after",

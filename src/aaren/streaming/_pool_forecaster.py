@@ -86,7 +86,7 @@ class ForecasterForm(PoolForm[RowBlock]):
         return said, np.isfinite(mean).all((1, 2))
 
     def empty(self, count: int) -> dict[str, NDArray[Any]]:
-        """Mean (rows, horizon, targets), quantiles (..., levels), warming_up, and the time of the row if there is one."""
+        """Mean (rows, horizon, targets), quantiles (..., levels), warming_up, and the time of the row if any."""
         config = self._model.config
         shape = (count, config.horizon, config.targets)
         arrays = {"mean": np.full(shape, np.nan), "quantiles": np.full((*shape, len(config.quantiles)), np.nan)}
