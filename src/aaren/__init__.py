@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         load,
     )
     from aaren.ops import AttentionState, prefix_attention
-    from aaren.streaming import ClassifierStream, EventStream, Stream
+    from aaren.streaming import ClassifierStream, EventStream, Stream, StreamPool
 
 __all__ = [
     "AttentionState",
@@ -42,6 +42,7 @@ __all__ = [
     "Policy",
     "PolicyConfig",
     "Stream",
+    "StreamPool",
     "__version__",
     "load",
     "prefix_attention",
@@ -60,6 +61,7 @@ _HOMES = {
     "Policy": "aaren.models",
     "PolicyConfig": "aaren.models",
     "Stream": "aaren.streaming",
+    "StreamPool": "aaren.streaming",
     "load": "aaren.models",
     "prefix_attention": "aaren.ops",
 }

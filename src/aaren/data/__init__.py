@@ -23,6 +23,7 @@ from aaren.data._read_episodes import read_episodes
 from aaren.data._read_events import read_events
 from aaren.data._regenerate import regenerate
 from aaren.data._registry import DataSet, data_sets, find, find_parts, named_set
+from aaren.data._row_columns import ABSENT, Columns, RowBlock, columns_of, parse_numbers, parse_rows, parse_times
 from aaren.data._rows import Row, RowReader, parse_row
 from aaren.data._scale import Scaler
 from aaren.data._scores import REFERENCE_RETURNS, TARGET_RETURNS, environment_name, normalized_score
@@ -31,9 +32,11 @@ from aaren.data._split import Splits, split_in_time, windows
 from aaren.data._times import parse_time
 
 __all__ = [
+    "ABSENT",
     "REFERENCE_RETURNS",
     "TARGET_RETURNS",
     "CaseSet",
+    "Columns",
     "DataSet",
     "Duplicates",
     "Episode",
@@ -42,6 +45,7 @@ __all__ = [
     "EventSequence",
     "EventSet",
     "Row",
+    "RowBlock",
     "RowReader",
     "Sampling",
     "Scaler",
@@ -53,6 +57,7 @@ __all__ = [
     "calendar_features",
     "calendar_names",
     "cases_from_arrays",
+    "columns_of",
     "data_sets",
     "environment_name",
     "find",
@@ -63,8 +68,11 @@ __all__ = [
     "normalized_score",
     "observation_names",
     "observation_scaler",
+    "parse_numbers",
     "parse_row",
+    "parse_rows",
     "parse_time",
+    "parse_times",
     "read_cases",
     "read_episodes",
     "read_events",

@@ -92,5 +92,11 @@ class Model(nn.Module, Generic[Config, Preprocess]):
 
         return open_stream(self, state_file, **options)
 
+    def pool(self, capacity: int = 100_000, **options: Any) -> Any:
+        """Many live streams of this model by key; see `aaren.StreamPool`."""
+        from aaren.streaming import StreamPool  # upwards, only here: users expect the verb on the model
+
+        return StreamPool(self, capacity, **options)
+
     def _preprocessing_dict(self) -> dict[str, Any]:
         return {} if self.preprocessing is None else self.preprocessing.to_dict()

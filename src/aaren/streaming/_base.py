@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -32,6 +32,8 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
     """
 
     model: AnyModel
+    record_fields: ClassVar[Mapping[str, str]] = {}
+    """What of its own header differs between streams of one model and options, but for their names; dtype by name."""
 
     def __init__(self, model: AnyModel, on_bad_row: Policy) -> None:
         if model.preprocessing is None:
@@ -140,19 +142,34 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
         Raises:
             ModelFileError: the file cannot be written.
         """
-        header = {
-            "fingerprint": self.model.fingerprint(),
-            "rows": self._rows,
-            "skipped": self._skipped,
-            "last_taken": self._last_taken,
-            **self._own_header(),
-        }
-        write_snapshot(Path(path), self._tensors(), header)
+        write_snapshot(Path(path), self._tensors(), {"fingerprint": self.model.fingerprint(), **self.header()})
+
+    def header(self) -> dict[str, Any]:
+        """What there is of a stream besides its state; plain data."""
+        counts = {"rows": self._rows, "skipped": self._skipped, "last_taken": self._last_taken}
+        return {**counts, **self._own_header()}
+
+    def go_on(self, header: Mapping[str, Any], state: Any) -> None:
+        """Become the stream that had this `header()` and `state`; for those that keep streams in their own way.
+
+        Raises:
+            KeyError, TypeError, ValueError or OverflowError: the header is another stream's, or damaged.
+        """
+        rows, skipped, last_taken = (int(header[name]) for name in ("rows", "skipped", "last_taken"))
+        self._restore_own(header)
+        self._rows, self._skipped, self._last_taken, self._state = rows, skipped, last_taken, state
 
     def _restore(self, state_file: str | Path | None) -> None:
         """Go on from a snapshot, if there is one."""
-        if state_file is None or not Path(state_file).exists():
-            return
+        if state_file is not None and Path(state_file).exists():
+            self.read(state_file)
+
+    def read(self, state_file: str | Path) -> None:
+        """Go on from a snapshot.
+
+        Raises:
+            ModelFileError: it is not there, is damaged, or is of another model.
+        """
         path = Path(state_file)
         tensors, header = read_snapshot(path, self.model.fingerprint())
         template, structure = pytree.tree_flatten(self._state)
@@ -165,14 +182,11 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
                 shape = tuple(b if a == 0 else a for a, b in zip(shape, tensors[name].shape, strict=True))
             expected[name] = (shape, leaf.dtype)
         check_tensors(path, tensors, expected)
+        leaves = [tensors[f"state.{index}"].to(self.model.device) for index in range(len(template))]
         try:
-            self._rows, self._skipped = int(header["rows"]), int(header["skipped"])
-            self._last_taken = int(header["last_taken"])
-            self._restore_own(header)
+            self.go_on(header, pytree.tree_unflatten(leaves, structure))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelFileError(f"{path}: not a state snapshot, or damaged: {error}") from None
-        leaves = [tensors[f"state.{index}"].to(self.model.device) for index in range(len(template))]
-        self._state = pytree.tree_unflatten(leaves, structure)
 
     def _tensors(self) -> dict[str, Tensor]:
         leaves, _ = pytree.tree_flatten(self._state)

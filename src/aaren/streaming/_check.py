@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aaren.data import Row, Scaler, Schema, parse_row
 from aaren.errors import DataError
 
 _LARGEST = float(np.finfo(np.float32).max)
+
+
+def nonfinite_of(scaler: Scaler, values: NDArray[np.float64], nonfinite: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which values, shape (rows, inputs), are not finite, or are not in float32 when scaled."""
+    with np.errstate(over="ignore"):
+        return nonfinite | (np.abs(scaler.transform(values)) > _LARGEST)
 
 
 def checked_row(schema: Schema, scaler: Scaler, row: Any, number: int, *, impute: bool) -> Row:
@@ -26,9 +33,8 @@ def checked_row(schema: Schema, scaler: Scaler, row: Any, number: int, *, impute
         DataError: the row cannot be read, or a cell is not finite; with row number and column.
     """
     parsed = parse_row(schema, row, row=number, source="stream")
-    with np.errstate(over="ignore"):
-        beyond = np.abs(scaler.transform(parsed.values[None])[0]) > _LARGEST
-    parsed = Row(parsed.time, parsed.values, parsed.nonfinite | beyond)
+    nonfinite = nonfinite_of(scaler, parsed.values[None], parsed.nonfinite[None])[0]
+    parsed = Row(parsed.time, parsed.values, nonfinite)
     if parsed.nonfinite.any() and not impute:
         index = int(parsed.nonfinite.argmax())
         raise DataError(

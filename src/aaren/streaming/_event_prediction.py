@@ -12,7 +12,7 @@ import numpy as np
 from aaren.models import EventDistribution, EventPreprocessing
 from aaren.streaming._prediction import time_texts
 
-_TOP = 5
+TOP_MARKS = 5
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def make_event_prediction(
 ) -> EventPrediction:
     """What a distribution of batch shape (1,) says after an event, in the user's unit."""
     names, unit = preprocessing.marks, preprocessing.unit
-    top = distribution.mark_logits[0].softmax(-1).topk(min(_TOP, len(names)))
+    top = distribution.mark_logits[0].softmax(-1).topk(min(TOP_MARKS, len(names)))
 
     return EventPrediction(
         row,

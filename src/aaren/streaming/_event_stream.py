@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from aaren.models import EventDistribution, EventModel, EventPreprocessing
 from aaren.streaming._base import ModelStream, Policy
 from aaren.streaming._event_prediction import EventPrediction, make_event_prediction
 
-_FARTHEST = 1e15  # mean intervals since the start: beyond it float64 does not tell two events apart
+FARTHEST = 1e15  # mean intervals since the start: beyond it float64 does not tell two events apart
 
 
 class _Event(NamedTuple):
@@ -48,6 +48,8 @@ class EventStream(ModelStream[EventModel, EventPrediction]):
         prediction = stream.update({"time": 12.5, "mark": "3"})
         prediction.mean, prediction.marks        # when the next event is expected, and which marks are probable
     """
+
+    record_fields: ClassVar[Mapping[str, str]] = {"start": "float64", "time": "float64", "begun": "int64"}
 
     def __init__(
         self,
@@ -171,9 +173,9 @@ class EventStream(ModelStream[EventModel, EventPrediction]):
     def _check_order(self, time: float, number: int) -> None:
         place: dict[str, Any] = {"source": "stream", "line": number, "column": self._preprocessing.columns.time}
         start = time if self._start is None else self._start
-        if not abs(time - start) / self._preprocessing.unit < _FARTHEST:
+        if not abs(time - start) / self._preprocessing.unit < FARTHEST:
             raise DataError(
-                f"expected a time within {_FARTHEST:g} mean intervals of the start, {start}, received {time}", **place
+                f"expected a time within {FARTHEST:g} mean intervals of the start, {start}, received {time}", **place
             )
         if self._time is None or time > self._time:
             return
@@ -210,7 +212,7 @@ class EventStream(ModelStream[EventModel, EventPrediction]):
         name = mark_text(row[column])
         if name is None:
             raise DataError("expected the name of a sequence, received a missing cell", **place)
-        if self._begun and name != self._sequence:
+        if (self._begun or self._sequence is not None) and name != self._sequence:
             raise DataError(
                 f"expected events of sequence {self._sequence!r}, received {name!r}; use one stream for each sequence",
                 **place,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -72,6 +72,7 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
     """
 
     _state: ActingState
+    record_fields: ClassVar[Mapping[str, str]] = {"awaits_reward": "int64"}
 
     def __init__(
         self,

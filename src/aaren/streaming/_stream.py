@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -41,6 +41,8 @@ class Stream(ModelStream[Forecaster, Prediction]):
         prediction = stream.update({"date": "2018-06-26 20:00:00", "OT": 11.7})
         prediction.mean          # (horizon, targets), in the units of the training data
     """
+
+    record_fields: ClassVar[Mapping[str, str]] = {"time_microseconds": "int64"}
 
     def __init__(
         self,

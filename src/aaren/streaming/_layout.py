@@ -1,0 +1,177 @@
+"""The state of a stream as a record: a fixed number of bytes with every number at a fixed place.
+
+A record begins with the counts of the stream, then come the fields of its kind, such as the time of the last row, then
+the leaves of the model's state. All begin at a multiple of 8, in the byte order of the machine. The name of a series is
+not in its record: who keeps records keeps them by name.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from aaren.errors import DataError
+from aaren.streaming._base import ModelStream
+
+COUNTS = ("rows", "skipped", "last_taken")
+NAMES = ("series", "sequence")
+"""Entries of a stream's header that hold its name."""
+
+NO_TIME = np.iinfo(np.int64).min
+"""Stands for a whole number that is not there, as NaT does; NaN stands for another."""
+
+_TORCH = {"int64": torch.int64, "int32": torch.int32, "bool": torch.bool, "uint8": torch.uint8}
+_TORCH |= {"float64": torch.float64, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_TEXT = {dtype: name for name, dtype in _TORCH.items()}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array of a record.
+
+    Args:
+        name: "rows", "time_microseconds", "state.encoder[0].normalizer", ...
+        dtype: such as "float64".
+        shape: without the batch.
+        offset: bytes before it in the record.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in a record."""
+        return math.prod(self.shape) * _TORCH[self.dtype].itemsize
+
+    def of(self, records: Tensor) -> Tensor:
+        """Its numbers in records, uint8 of shape (n, record_bytes): a view of shape (n, *shape)."""
+        if not self.nbytes:
+            return torch.empty(len(records), *self.shape, dtype=_TORCH[self.dtype])
+        flat = records[:, self.offset : self.offset + self.nbytes].view(_TORCH[self.dtype])
+        return flat.view(len(records), *self.shape)
+
+
+class RecordLayout:
+    """Where everything stands in the records of a model's streams.
+
+    Args:
+        stream: a new one, with the options of all of them.
+
+    Raises:
+        ValueError: its state grows with its rows.
+    """
+
+    def __init__(self, stream: ModelStream[Any, Any]) -> None:
+        _require_constant(stream)
+        leaves, self._structure = pytree.tree_flatten_with_path(stream.state)
+        offset, fields = 0, []
+        named = [(name, "int64", ()) for name in COUNTS] + [(n, t, ()) for n, t in stream.record_fields.items()]
+        for path, leaf in leaves:
+            named.append((f"state{pytree.keystr(path)}", _TEXT[leaf.dtype], tuple(leaf.shape[1:])))
+        for name, dtype, shape in named:
+            fields.append(Field(name, dtype, shape, offset))
+            offset += -(-fields[-1].nbytes // 8) * 8
+        self.fields: tuple[Field, ...] = tuple(fields)
+        self.record_bytes = offset
+        self._by_name = {field.name: field for field in fields}
+        self._own = tuple(stream.record_fields)
+        self._leaves = fields[len(COUNTS) + len(self._own) :]
+        self._header = stream.header()
+        self._named = stream.schema.series_id is not None
+        self.device = stream.model.device
+        self.initial = self.of_stream(stream)
+        start = torch.frombuffer(bytearray(self.initial), dtype=torch.uint8)[None]
+        # what a number may be besides finite: what it is before the first row
+        self._nan = {field.name: bool(field.of(start).isnan().any()) for field in self._leaves}
+        self._endless = {field.name: bool(field.of(start).isneginf().any()) for field in self._leaves}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: what else than this library must know to read a record."""
+        fields = [{"name": f.name, "dtype": f.dtype, "shape": list(f.shape), "offset": f.offset} for f in self.fields]
+        return {"record_bytes": self.record_bytes, "byte_order": sys.byteorder, "fields": fields}
+
+    def column(self, records: Tensor, name: str) -> NDArray[Any]:
+        """One field of records, uint8 of shape (n, record_bytes): a view of shape (n, ...) that can be written to."""
+        return self._by_name[name].of(records).numpy()
+
+    def unpack(self, records: Tensor) -> Any:
+        """The state in records, uint8 of shape (n, record_bytes), as the model takes it: views of shape (n, ...)."""
+        leaves = [field.of(records).to(self.device) for field in self._leaves]
+        return pytree.tree_unflatten(leaves, self._structure)
+
+    def pack(self, state: Any, records: Tensor) -> None:
+        """Write the state of n streams into records, uint8 of shape (n, record_bytes)."""
+        for field, leaf in zip(self._leaves, pytree.tree_leaves(state), strict=True):
+            if field.nbytes:
+                field.of(records).copy_(leaf)
+
+    def of_stream(self, stream: ModelStream[Any, Any]) -> bytes:
+        """The record of a stream."""
+        record = torch.zeros(1, self.record_bytes, dtype=torch.uint8)
+        header = stream.header()
+        for name in (*COUNTS, *self._own):
+            value, missing = header[name], math.nan if self._by_name[name].dtype == "float64" else NO_TIME
+            self.column(record, name)[0] = missing if value is None else value
+        self.pack(stream.state, record)
+        return record.numpy().tobytes()
+
+    def to_stream(self, record: Tensor, key: str, stream: ModelStream[Any, Any]) -> None:
+        """Let a stream be the one of a record, uint8 of shape (1, record_bytes)."""
+        header: dict[str, Any] = dict(self._header)
+        for name in (*COUNTS, *self._own):
+            value = self.column(record, name)[0].item()
+            header[name] = None if value == NO_TIME or value != value else value
+        header.update((name, key) for name in NAMES if self._named and name in header)
+        stream.go_on(header, pytree.tree_map(torch.clone, self.unpack(record)))
+
+    def check(self, key: str, record: bytes) -> Tensor:
+        """A record from outside as uint8 of shape (1, record_bytes).
+
+        Raises:
+            DataError: its size, its counts or a number of its state cannot be.
+        """
+        if len(record) != self.record_bytes:
+            raise DataError(
+                f"expected a record of {self.record_bytes} bytes, received {len(record)}; is it of another model?",
+                source=f"stream {key!r}",
+            )
+        found = torch.frombuffer(bytearray(record), dtype=torch.uint8)[None]
+        rows, skipped, last = (int(self.column(found, name)[0]) for name in COUNTS)
+        if not (0 <= skipped <= rows and 0 <= last <= rows):
+            raise DataError(
+                f"expected 0 <= skipped <= rows and 0 <= last_taken <= rows, received {skipped=}, {last=} and {rows=}; "
+                "the record is damaged",
+                source=f"stream {key!r}",
+            )
+        for field in self._leaves:
+            numbers = field.of(found)
+            sound = numbers.isfinite()
+            sound |= numbers.isnan() & self._nan[field.name]
+            sound |= numbers.isneginf() & self._endless[field.name]
+            if not bool(sound.all()):
+                raise DataError(
+                    f"expected finite numbers in {field.name}, received others; the record is damaged",
+                    source=f"stream {key!r}",
+                )
+        return found
+
+
+def _require_constant(stream: ModelStream[Any, Any]) -> None:
+    encoder, mode = stream.model.config.encoder, stream.header().get("mode", "streamed")
+    if encoder == "transformer" or mode != "streamed":
+        received = f"encoder={encoder!r}" if encoder == "transformer" else f"mode={mode!r}"
+        raise ValueError(
+            f"model: expected a state of constant size, received {received}, whose state grows with the rows; train "
+            "with encoder='aaren', 'gru' or 'mingru' and mode='streamed', or use one model.stream() for each key"
+        )

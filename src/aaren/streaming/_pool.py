@@ -1,0 +1,251 @@
+"""Many keyed streams of one model in one process; rows of many of them are one step of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aaren.errors import DataError
+from aaren.models import Classifier, EventModel, Forecaster, Model, Policy
+from aaren.streaming._base import Policy as BadRowPolicy
+from aaren.streaming._layout import COUNTS, RecordLayout
+from aaren.streaming._open import open_stream
+from aaren.streaming._pool_call import PoolCall
+from aaren.streaming._pool_classifier import ClassifierForm
+from aaren.streaming._pool_events import EventForm
+from aaren.streaming._pool_forecaster import ForecasterForm
+from aaren.streaming._pool_form import PolicyForm, PoolForm, RowTable
+from aaren.streaming._pool_records import PoolRecords, full
+from aaren.streaming._pool_result import PoolResult
+from aaren.streaming._state_store import StateStore
+
+FORMS: dict[type[Model[Any, Any]], Callable[..., PoolForm[Any]]] = {
+    Classifier: ClassifierForm,
+    EventModel: EventForm,
+    Forecaster: ForecasterForm,
+    Policy: PolicyForm,
+}
+"""The fast form of the streams of each class of model."""
+
+
+class StreamPool:
+    """Live streams by key, as many as `capacity`: what `model.stream()` is for one series, for all of them at once.
+
+    The stream is the definition: every key's rows are counted, judged and taken as by a stream of its own. Rows that
+    have nothing special about them go through the model together; a row after a gap, one with a bad value, or one that
+    is refused goes through a stream. Predictions agree within the rounding of float32.
+
+    Args:
+        model: a trained model.
+        capacity: number of streams in memory. Memory is reserved for all of them and taken as they come.
+        store: where the streams that were not used for the longest time go when there is no room for another one; they
+            come back when their key does. None: a row of one key too many is refused.
+        on_bad_row: as in the stream.
+        **options: further options of the stream, such as `max_gap`.
+
+    Raises:
+        ValueError: the model cannot stream, its state grows with the rows, or an argument is not one of its choices.
+
+    Example:
+        pool = aaren.load("model/").pool(capacity=1_000_000)
+        result = pool.update(["boiler-7", "boiler-9"], {"date": ["2018-06-26 20:00:00"] * 2, "OT": [11.7, 30.2]})
+        result.arrays["mean"]     # (2, horizon, targets), in the units of the training data
+        result[0].mean            # what the stream of boiler-7 says
+    """
+
+    def __init__(
+        self,
+        model: Model[Any, Any],
+        capacity: int = 100_000,
+        *,
+        store: StateStore | None = None,
+        on_bad_row: BadRowPolicy = "error",
+        **options: Any,
+    ) -> None:
+        if not isinstance(capacity, int) or capacity < 1:
+            raise ValueError(f"capacity: expected a whole number of streams, at least 1, received {capacity!r}")
+        self.model, self.capacity = model, capacity
+        self._stream = open_stream(model, None, on_bad_row=on_bad_row, **options)
+        self.layout = RecordLayout(self._stream)
+        self._form = FORMS[type(model)](self._stream, self.layout)
+        self._records = PoolRecords(self.layout, capacity, store)
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def update(self, keys: Sequence[str | int] | NDArray[Any], rows: Any, numbers: Any = None) -> PoolResult:
+        """Take a row for each key; rows of one key in order. A refused row changes nothing of its key.
+
+        Args:
+            keys: n strings, or whole numbers, which stand for their decimal text.
+            rows: n rows as the stream takes them; or a mapping of columns to n cells each, which is faster, above all
+                with arrays; or an array of shape (n, inputs) if rows have no time.
+            numbers: the number of each row in its stream, from 1; one that was counted already is a duplicate, which is
+                not applied, and one too far is refused. None: every row is the next.
+
+        Returns:
+            What became of each row, and what its stream says. After a refused row, later ones of its key in this call
+            are refused too.
+
+        Raises:
+            ValueError: there are not as many rows or numbers as keys.
+            TypeError: something is not of these types.
+            DataError: a record of the store is damaged.
+        """
+        if self.model.training:  # who trains on must not make a stream drop out
+            self.model.eval()
+        names = _texts(keys)
+        call = PoolCall(
+            self._form, self._records, self._stream, names, RowTable(rows, len(names)), _counts(numbers, names)
+        )
+        return call.run()
+
+    def reset(self, key: str | int) -> None:
+        """Let the stream of a key begin anew: its past is forgotten, the numbering of its rows goes on.
+
+        Raises:
+            DataError: there is no such stream.
+        """
+        slot = self._slot(key)
+        record = torch.frombuffer(bytearray(self.layout.initial), dtype=torch.uint8)[None]
+        before = self._records.read(slot)
+        for name in COUNTS:
+            self.layout.column(record, name)[:] = self.layout.column(before, name)
+        self._records.write(slot, record)
+
+    def drop(self, key: str | int) -> None:
+        """Forget a stream and its count of rows, in the store too; nothing happens if there is none."""
+        self._records.drop(_text(key))
+
+    def fork(self, key: str | int, new_key: str | int) -> None:
+        """Begin a stream as a copy of another one.
+
+        Raises:
+            DataError: there is no stream `key`, there is one of `new_key`, or the pool is full.
+        """
+        if new_key in self:
+            raise DataError("expected a key without a stream, received one with; drop it first", source=_place(new_key))
+        self.set_record(new_key, self.record(key))
+
+    def save_state(self, key: str | int, path: str | Path) -> None:
+        """Write a snapshot of a stream, from which `model.stream(path)` goes on.
+
+        Raises:
+            DataError: there is no such stream.
+            ModelFileError: the file cannot be written.
+        """
+        self.layout.to_stream(self._records.read(self._slot(key)), _text(key), self._stream)
+        self._stream.save(path)
+
+    def load_state(self, key: str | int, path: str | Path) -> None:
+        """Let the stream of a key be the one of a snapshot, of a pool or of a stream.
+
+        Raises:
+            DataError: the pool is full.
+            ModelFileError: the snapshot is not there, is damaged, or is of another model.
+        """
+        self._stream.read(path)
+        self.set_record(key, self.layout.of_stream(self._stream))
+
+    def record(self, key: str | int) -> bytes:
+        """All that is kept of a stream, `record_bytes` long; `layout` says what stands where.
+
+        Raises:
+            DataError: there is no such stream.
+        """
+        return self._records.read(self._slot(key)).numpy().tobytes()
+
+    def set_record(self, key: str | int, record: bytes) -> None:
+        """Let the stream of a key be the one of a record.
+
+        Raises:
+            DataError: the record has another size, or numbers that cannot be; or the pool is full.
+        """
+        checked = self.layout.check(_text(key), record)
+        self._records.slots.tick()
+        slot = self._records.bring([_text(key)])
+        if slot[0] < 0:
+            raise full(self.capacity, _place(key))
+        self._records.write(slot, checked)
+
+    def flush(self) -> None:
+        """Write all streams that have changed to the store; nothing happens without one."""
+        self._records.flush()
+
+    def rows(self, key: str | int) -> int:
+        """Rows that a stream has counted, those that were skipped included.
+
+        Raises:
+            DataError: there is no such stream.
+        """
+        return int(self._records.rows(self._slot(key))[0])
+
+    def keys(self) -> list[str]:
+        """Keys of the streams in memory."""
+        return self._records.slots.keys()
+
+    def __len__(self) -> int:
+        """Streams in memory."""
+        return len(self._records.slots)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a key has a stream, in memory or in the store."""
+        return self._records.known(_text(key))
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of a record."""
+        return self.layout.record_bytes
+
+    @property
+    def stream_bytes(self) -> float:
+        """Bytes in memory for each stream, its key and what finds it included; of a record if there is no stream."""
+        return self.nbytes() / len(self) if len(self) else float(self.record_bytes)
+
+    def nbytes(self) -> int:
+        """Bytes in memory of all streams and their keys; what the pool has reserved beyond is not in memory."""
+        return self._records.nbytes()
+
+    def _slot(self, key: str | int) -> NDArray[np.int64]:
+        """The slot of a stream that there is, shape (1,)."""
+        self._records.slots.tick()
+        name = _text(key)
+        if not self._records.known(name):
+            raise DataError("expected a key that has a stream, received one without", source=_place(key))
+        return self._records.bring([name])
+
+
+def _text(key: object) -> str:
+    if isinstance(key, str):
+        return str(key)
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        return str(int(key))
+    raise TypeError(f"key: expected text or a whole number, received {key!r} of type {type(key).__name__}")
+
+
+def _place(key: str | int) -> str:
+    return f"stream {_text(key)!r}"
+
+
+def _texts(keys: Any) -> list[str]:
+    """Keys as text."""
+    if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
+        raise TypeError(f"keys: expected a sequence of text or whole numbers, received {type(keys).__name__}")
+    given = keys.tolist() if isinstance(keys, np.ndarray) else list(keys)
+    return given if set(map(type, given)) <= {str} else [_text(key) for key in given]
+
+
+def _counts(numbers: Any, names: list[str]) -> NDArray[np.int64] | None:
+    """Numbers of rows, from 1."""
+    if numbers is None:
+        return None
+    found = np.asarray(numbers)
+    if found.shape != (len(names),):
+        raise ValueError(f"numbers: expected one for each of {len(names)} keys, received shape {found.shape}")
+    if len(found) and (found.dtype.kind not in "iu" or found.min() < 1):
+        raise ValueError("numbers: expected whole numbers from 1, received others")
+    return found.astype(np.int64)

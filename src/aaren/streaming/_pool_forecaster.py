@@ -1,0 +1,115 @@
+"""Rows of many streams of a forecaster in one step of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aaren.data import ABSENT, RowBlock, parse_rows
+from aaren.models import Forecaster, Preprocessing
+from aaren.nn import LearnedPositions
+from aaren.streaming._check import nonfinite_of
+from aaren.streaming._layout import NO_TIME, RecordLayout
+from aaren.streaming._pool_form import Arrays, Places, PoolForm, RowTable
+from aaren.streaming._prediction import Prediction
+from aaren.streaming._stream import Stream
+
+_TIME = "time_microseconds"
+
+
+class ForecasterForm(PoolForm[RowBlock]):
+    """Forecasters: a row is plain if it is well-formed and the one that follows, without a gap, in its series."""
+
+    def __init__(self, stream: Stream, layout: RecordLayout) -> None:
+        super().__init__(stream, layout)
+        self._model: Forecaster = stream.model
+        assert stream.model.preprocessing is not None, "streams refuse a model without"
+        self._preprocessing: Preprocessing = stream.model.preprocessing
+        self._impute = stream.on_bad_row == "impute"
+        interval = self._preprocessing.interval
+        self._interval = None if interval is None else int(interval.astype("timedelta64[us]").astype(np.int64))
+
+    def parse(self, table: RowTable, keys: Sequence[str]) -> RowBlock:
+        """Values with NaN for all that is missing; a row that a stream must judge alone is marked as odd."""
+        found = parse_rows(self._preprocessing.schema, table.rows, table.count)
+        nonfinite = nonfinite_of(self._preprocessing.scaler, found.values, found.nonfinite)
+        odd = found.odd if self._impute else found.odd | nonfinite.any(-1)
+        if found.series is not None:
+            cells = zip(found.series, keys, strict=True)
+            odd = odd | np.array([cell is not ABSENT and str(cell).strip() != key for cell, key in cells], dtype=bool)
+        return RowBlock(found.times, np.where(nonfinite, np.nan, found.values), nonfinite, odd, None)
+
+    def plain(self, parsed: RowBlock, places: Places, records: Tensor) -> NDArray[np.bool_]:
+        """Well-formed, in order, no row missing before it, within the table of positions."""
+        plain = ~parsed.odd[places]
+        if parsed.times is not None and self._interval is not None:
+            last = self.layout.column(records, _TIME)
+            time = parsed.times[places].astype(np.int64)
+            step = time - np.where(last == NO_TIME, 0, last)
+            follows = step > 0 if self._preprocessing.irregular else step == self._interval
+            plain &= (last == NO_TIME) | follows
+        if isinstance(self._model.positions, LearnedPositions):
+            plain &= self.layout.column(records, "state.position") < self._model.positions.max_tokens
+        return plain
+
+    def advance(self, parsed: RowBlock, places: Places, records: Tensor) -> tuple[Arrays, NDArray[np.bool_]]:
+        """One token of the model for all rows."""
+        preprocessing, device = self._preprocessing, self._model.device
+        times = None if parsed.times is None else parsed.times[places]
+
+        def tensor(array: NDArray[Any]) -> Tensor:
+            return torch.from_numpy(np.asarray(array, dtype=np.float32)).to(device)[:, None]
+
+        calendar = tensor(preprocessing.features(times, len(places))) if preprocessing.calendar else None
+        forecast, state = self._model(
+            tensor(preprocessing.scaler.transform(parsed.values[places])),
+            calendar,
+            self.layout.unpack(records),
+            elapsed=tensor(self._elapsed(times, records)),
+        )
+        self.layout.pack(state, records)
+        if times is not None:
+            self.layout.column(records, _TIME)[:] = times.astype(np.int64)
+        mean = forecast.mean[:, 0].double().cpu().numpy()
+        quantiles = forecast.quantiles[:, 0].double().cpu().numpy()
+        said: dict[str, NDArray[Any]] = {"mean": preprocessing.to_units(mean)}
+        said["quantiles"] = preprocessing.to_units(quantiles.swapaxes(-1, -2)).swapaxes(-1, -2)
+        if times is not None:
+            said["time"] = times
+        return said, np.isfinite(mean).all((1, 2))
+
+    def empty(self, count: int) -> dict[str, NDArray[Any]]:
+        """Mean (rows, horizon, targets), quantiles (..., levels), and the time of the row if there is one."""
+        config = self._model.config
+        shape = (count, config.horizon, config.targets)
+        arrays = {"mean": np.full(shape, np.nan), "quantiles": np.full((*shape, len(config.quantiles)), np.nan)}
+        if self._preprocessing.schema.time:
+            arrays["time"] = np.full(count, np.datetime64("NaT", "us"))
+        return arrays
+
+    def put(self, arrays: Arrays, place: int, said: Prediction) -> None:
+        """Write a forecast into the arrays."""
+        arrays["mean"][place], arrays["quantiles"][place] = said.mean, said.quantiles
+        if said.time is not None:
+            arrays["time"][place] = said.time
+
+    def make(self, arrays: Arrays, place: int, number: int) -> Prediction:
+        """The forecast from the arrays."""
+        config, interval = self._model.config, self._preprocessing.interval
+        time = arrays["time"][place] if "time" in arrays else None
+        times = None if time is None or interval is None else time + interval * np.arange(1, config.horizon + 1)
+        mean, quantiles = arrays["mean"][place], arrays["quantiles"][place]
+        return Prediction(number, time, times, self._preprocessing.schema.targets, mean, config.quantiles, quantiles)
+
+    def _elapsed(self, times: NDArray[Any] | None, records: Tensor) -> NDArray[np.float64]:
+        """Time since the row before, in intervals; 0 for the first row of a stream, and where there are no times."""
+        last = self.layout.column(records, _TIME)
+        elapsed = np.ones(len(last))
+        if self._preprocessing.irregular and times is not None and self._interval is not None:
+            elapsed = (times.astype(np.int64) - last) / self._interval
+        return np.where(last == NO_TIME, 0.0, elapsed)

@@ -1,0 +1,143 @@
+"""The records of a pool's streams: those in memory by slot, the others in a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from aaren.errors import DataError
+from aaren.streaming._layout import RecordLayout
+from aaren.streaming._pool_slots import Slots, SlotTable
+from aaren.streaming._state_store import StateStore
+
+_CHUNK = 4096  # records that are copied for the store at once
+
+
+class PoolRecords:
+    """One record a slot, in one block of memory of which the system gives what is used.
+
+    Args:
+        layout: of the records.
+        capacity: number of slots.
+        store: where streams go that were not used for the longest time, when there is no slot for another one.
+    """
+
+    def __init__(self, layout: RecordLayout, capacity: int, store: StateStore | None) -> None:
+        self.layout, self.store = layout, store
+        self.slots = SlotTable(capacity)
+        # words of 8 bytes, which are gathered faster than bytes; zeros, which cost nothing until they are written
+        self._words = torch.from_numpy(np.zeros((capacity, layout.record_bytes // 8), dtype=np.int64))
+        self._rows = self._words.numpy()[:, 0]
+        self._dirty = np.zeros(capacity, dtype=np.bool_)
+
+    def read(self, slots: Slots) -> Tensor:
+        """Copies of records, uint8 of shape (n, record_bytes)."""
+        return self._words.index_select(0, torch.from_numpy(slots)).view(torch.uint8)
+
+    def write(self, slots: Slots, records: Tensor) -> None:
+        """Put records, uint8 of shape (n, record_bytes), in the place of those of different slots."""
+        self._words.index_copy_(0, torch.from_numpy(slots), records.view(torch.int64))
+        self._dirty[slots] = True
+
+    def rows(self, slots: Slots) -> NDArray[np.int64]:
+        """Rows that streams have counted, shape (n,)."""
+        return self._rows[slots]
+
+    def bring(self, keys: Sequence[str]) -> Slots:
+        """The slots of different keys, at most `capacity`, whose streams are begun or come from the store as needed.
+
+        Where there is no slot left and no store, it is -1.
+
+        Raises:
+            DataError: a record of the store is damaged.
+        """
+        slots = self.slots.find(keys)
+        places = np.flatnonzero(slots < 0)
+        if not len(places):
+            return slots
+        if self.store is None:
+            places = places[: self.slots.room]
+        missing = [keys[place] for place in places.tolist()]
+        found = self._load(missing)
+        self._make_room(len(missing))
+        added = self.slots.add(missing)
+        slots[places] = added
+        initial = torch.frombuffer(bytearray(self.layout.initial), dtype=torch.uint8)
+        self.write(added, initial.expand(len(added), -1).contiguous())
+        for key, slot in zip(missing, added, strict=True):
+            if key in found:
+                self.write(slot[None], found[key])
+        self._dirty[added] = False
+        return slots
+
+    def remove_empty(self, slots: Slots) -> None:
+        """Forget those of the streams that have no rows; a slot of -1 is none."""
+        used = slots[slots >= 0]
+        self.slots.remove([self.slots.key_of(slot) for slot in used[self._rows[used] == 0].tolist()])
+
+    def drop(self, key: str) -> None:
+        """Forget a stream, in the store too."""
+        if self.store is not None:
+            self.store.write({key: self.layout.initial})
+        if key in self.slots:
+            self.slots.remove([key])
+
+    def known(self, key: str) -> bool:
+        """Whether there is a stream of this key, in memory or in the store."""
+        return key in self.slots or bool(self._load([key]))
+
+    def flush(self) -> None:
+        """Write what has changed to the store, if there is one."""
+        if self.store is None:
+            return
+        used = self.slots.used()
+        dirty = np.sort(used[self._dirty[used]])
+        for start in range(0, len(dirty), _CHUNK):
+            self._store(dirty[start : start + _CHUNK])
+
+    def nbytes(self) -> int:
+        """Bytes of the records in use, their keys and what finds them."""
+        return len(self.slots) * (self.layout.record_bytes + 1) + self.slots.nbytes()
+
+    def _load(self, keys: Sequence[str]) -> dict[str, Tensor]:
+        """What the store has of the keys, checked."""
+        given = self.store.load(keys) if self.store is not None and keys else {}
+        found = {key: self.layout.check(key, record) for key, record in given.items()}
+        return {key: record for key, record in found.items() if int(self.layout.column(record, "rows")[0])}
+
+    def _make_room(self, count: int) -> None:
+        """Move the streams that were not used for the longest time to the store, until `count` slots are free."""
+        wanted = count - self.slots.room
+        if wanted <= 0:
+            return
+        if self.store is None:
+            raise full(self.slots.capacity, source=None)
+        oldest = self.slots.oldest(wanted)
+        try:
+            dirty = oldest[self._dirty[oldest]]
+            for start in range(0, len(dirty), _CHUNK):
+                self._store(dirty[start : start + _CHUNK])
+        except BaseException:
+            self.slots.keep(oldest)
+            raise
+        self.slots.remove([self.slots.key_of(slot) for slot in oldest.tolist()])
+
+    def _store(self, slots: Slots) -> None:
+        assert self.store is not None, "callers have asked"
+        records = self.read(slots).numpy()
+        keys = [self.slots.key_of(slot) for slot in slots.tolist()]
+        self.store.write({key: record.tobytes() for key, record in zip(keys, records, strict=True)})
+        self._dirty[slots] = False
+
+
+def full(capacity: int, source: str | None) -> DataError:
+    """No stream is ever lost silently."""
+    return DataError(
+        f"expected at most capacity = {capacity} streams, received one more: the pool is full; drop streams that have "
+        "ended, or make the pool with a larger capacity or with a store",
+        source=source,
+    )

@@ -1,0 +1,356 @@
+"""The records of many keyed streams on disk, with a journal: what was acknowledged is there after a kill."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from aaren.errors import ModelFileError
+from aaren.streaming._state_store import StateStore
+from aaren.streaming._store_file import (
+    DIGEST,
+    SCHEMA,
+    Digests,
+    Identity,
+    Progress,
+    check_whole,
+    create_tables,
+    open_file,
+    plain_errors,
+    read_directory,
+    read_entries,
+    read_meta,
+    read_record,
+    write_meta,
+)
+from aaren.streaming._store_folder import FILE, LOG, NAME, check_identity, lock_folder, read_name, write_name
+from aaren.streaming._store_snapshots import restore_snapshot, snapshots, take_snapshot
+from aaren.streaming._wal import check_wal
+
+_WRITE_REMEDY = "nothing was changed: make room or give write access, then try again"
+_READ_REMEDY = "go back to a snapshot (StreamStore.restore)"
+_DROPPED_AT_ONCE = 8
+
+
+class StreamStore(StateStore):
+    """Records of bytes by key, and a journal of entries of bytes, in one folder; one process at a time.
+
+    Every write is one transaction that is on the disk when the call returns. Every record and entry has a checksum
+    over the store, its key or number, and its content. The keys are kept in memory, about 250 bytes each. Threads may
+    share a store.
+
+    Args:
+        folder: where the store is; it is made if its parent is there.
+        fingerprint: of the model (`model.fingerprint()`) whose states the records are.
+        layout: of a record; plain data for JSON, equal in every process that opens the store.
+        accept_fingerprint: the fingerprint of another model whose records, equal in layout, this model is to take
+            over; the store is this model's from then on.
+
+    Raises:
+        ModelFileError: the folder cannot be written, another process has the store open, or the store is damaged, of
+            another version, model or layout.
+
+    Example:
+        with StreamStore("streams", fingerprint=model.fingerprint(), layout=layout) as store:
+            store.write({"pump 7": record})
+            number = store.append(entry)
+            store.checkpoint({"pump 7": later_record}, upto=number)
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        fingerprint: str,
+        layout: Mapping[str, Any],
+        accept_fingerprint: str | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / FILE
+        self._mutex = threading.RLock()
+        self._snapshots = threading.Lock()
+        self._db: sqlite3.Connection | None = None
+        wanted = Identity(SCHEMA, "", fingerprint, json.loads(json.dumps(layout)))
+        self._lock = lock_folder(self.folder)
+        try:
+            with plain_errors(self.path, "opened", _READ_REMEDY):
+                self._open(wanted, accept_fingerprint)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, wanted: Identity, accept_fingerprint: str | None) -> None:
+        name = read_name(self.folder)
+        if name is not None and not self.path.exists():
+            raise ModelFileError(f"{self.path}: missing, though {NAME} is there; {_READ_REMEDY}")
+        check_wal(self.folder / LOG)
+        self._db = open_file(self.path)
+        if name is None:
+            name = self._create(self._db, wanted)
+        found, self._progress = read_meta(self._db, self.path, name)
+        self._digests = Digests(name)
+        check_identity(self.path, found, wanted, accept_fingerprint)
+        rows = read_directory(self._db, self.path, self._digests, self._progress)
+        self._ids = {key: number for number, key, _ in rows}
+        self._record_digests = bytearray(DIGEST * (1 + max(self._ids.values(), default=0)))
+        for number, _, digest in rows:
+            self._record_digests[DIGEST * number : DIGEST * (number + 1)] = digest
+        numbers = {row[0] for row in self._db.execute("SELECT id FROM journal")}
+        if missing := set(range(self._progress.first, self._progress.last + 1)) - numbers:
+            raise ModelFileError(
+                f"{self.path}: damaged: entry {min(missing)} of the journal is missing; {_READ_REMEDY}"
+            )
+        self._oldest = min(numbers, default=self._progress.first)
+        if found.fingerprint != wanted.fingerprint:
+            with self._transaction() as db:
+                write_meta(db, self._digests, "identity", replace(wanted, store=name))
+
+    def _create(self, db: sqlite3.Connection, wanted: Identity) -> str:
+        """Make a new store, or end the making of one that a kill interrupted; its name."""
+        if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+            create_tables(db, replace(wanted, store=secrets.token_hex(16)))
+        found, progress = read_meta(db, self.path)
+        if progress != Progress():
+            raise ModelFileError(f"{self.folder / NAME}: missing, though {FILE} holds streams; {_READ_REMEDY}")
+        write_name(self.folder, found.store)
+        return found.store
+
+    @contextmanager
+    def _transaction(self, remember: Callable[[], None] = lambda: None) -> Iterator[sqlite3.Connection]:
+        """All of what is written inside, or nothing; `remember` notes in memory that it was.
+
+        An interrupt inside closes the store, since whether the transaction ended is then unknown.
+        """
+        db = self._opened()
+        try:
+            with plain_errors(self.path, "written", _WRITE_REMEDY):
+                db.execute("BEGIN IMMEDIATE")
+                yield db
+                db.execute("COMMIT")
+            remember()
+        except ModelFileError:
+            with suppress(sqlite3.Error):  # after some failures SQLite has rolled back already
+                db.execute("ROLLBACK")
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._db is None:
+            raise ModelFileError(f"{self.path}: the store is closed; open it again")
+        return self._db
+
+    def __len__(self) -> int:
+        """Number of keys that have a record."""
+        return len(self._ids)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._ids
+
+    def keys(self) -> list[str]:
+        """The keys that have a record."""
+        with self._mutex:
+            return list(self._ids)
+
+    @property
+    def journal_length(self) -> int:
+        """Number of entries that no checkpoint has dropped."""
+        return self._progress.last - self._progress.first + 1
+
+    @property
+    def last_entry(self) -> int:
+        """Number of the last entry that was appended, 0 before the first."""
+        return self._progress.last
+
+    def load(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """The records of those keys that have one.
+
+        Raises:
+            ModelFileError: a record is damaged; its key is in the message.
+        """
+        with self._mutex, plain_errors(self.path, "read", _READ_REMEDY):
+            db = self._opened()
+            rows = [(self._ids[key], key, self._digest(self._ids[key])) for key in keys if key in self._ids]
+            return {row[1]: read_record(db, self.path, self._digests, row) for row in rows}
+
+    def write(self, records: Mapping[str, bytes]) -> None:
+        """Write records, all or none.
+
+        Raises:
+            ModelFileError: they cannot be written; nothing was changed.
+        """
+        with self._mutex:
+            self._write(records, self._progress.first)
+
+    def checkpoint(self, records: Mapping[str, bytes], upto: int) -> None:
+        """Write records and drop the journal up to an entry, both or neither.
+
+        A checkpoint of many records is written in pieces: `write` all but the last, so that entries can be appended
+        in between. The journal is dropped with the last piece, and replaying it until then does no harm, since a
+        record holds the number of the rows in it.
+
+        Args:
+            records: by key; with what was written before, all that entries up to `upto` have changed.
+            upto: number of the last entry to drop; entries behind it stay.
+
+        Raises:
+            ValueError: the journal has no such entry.
+            ModelFileError: they cannot be written; nothing was changed.
+        """
+        with self._mutex:
+            first, last = self._progress.first, self._progress.last
+            if not first - 1 <= upto <= last:
+                raise ValueError(f"upto: expected an entry of the journal, {first - 1} to {last}, received {upto}")
+            self._write(records, upto + 1)
+
+    def _write(self, records: Mapping[str, bytes], first: int) -> None:
+        rows, total, known = [], 0, len(self._record_digests) // DIGEST
+        new = known
+        for key, record in records.items():
+            number = self._ids.get(key)
+            if number is None:
+                number, new = new, new + 1
+            else:
+                total -= self._digests.of_key(key, self._digest(number))
+            digest = self._digests.of("record", key, record)
+            total += self._digests.of_key(key, digest)
+            rows.append((number, key, digest, record))
+        progress = replace(self._progress.changed(new - known, total), first=first)
+
+        def remember() -> None:
+            self._progress = progress
+            self._record_digests.extend(bytes(DIGEST * (new - known)))
+            for number, key, digest, _ in rows:
+                self._ids[key] = number
+                self._record_digests[DIGEST * number : DIGEST * (number + 1)] = digest
+
+        with self._transaction(remember) as db:
+            db.executemany("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (row[:3] for row in rows))
+            db.executemany("INSERT OR REPLACE INTO records VALUES (?, ?)", ((row[0], row[3]) for row in rows))
+            write_meta(db, self._digests, "progress", progress)
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Take away the records of keys, all or none; keys without one are passed over.
+
+        Raises:
+            ModelFileError: the store cannot be written; nothing was changed.
+        """
+        with self._mutex:
+            gone = {key: self._ids[key] for key in keys if key in self._ids}
+            total = -sum(self._digests.of_key(key, self._digest(number)) for key, number in gone.items())
+            progress = self._progress.changed(-len(gone), total)
+
+            def remember() -> None:
+                self._progress = progress
+                for key in gone:
+                    del self._ids[key]
+
+            with self._transaction(remember) as db:
+                for table in ("keys", "records"):
+                    db.executemany(f"DELETE FROM {table} WHERE id = ?", ((number,) for number in gone.values()))
+                write_meta(db, self._digests, "progress", progress)
+
+    def append(self, *entries: bytes) -> int:
+        """Append entries to the journal, all or none, under one sync.
+
+        Returns:
+            The number of the last entry of the journal; they count from 1.
+
+        Raises:
+            ModelFileError: they cannot be written; nothing was changed.
+        """
+        with self._mutex:
+            last = self._progress.last
+            rows = [(n, entry, self._digests.of("entry", n, entry)) for n, entry in enumerate(entries, last + 1)]
+            progress = replace(self._progress, last=last + len(rows))
+            # what a checkpoint dropped is taken away bit by bit, so that no append waits for all of it
+            oldest = min(self._progress.first, self._oldest + _DROPPED_AT_ONCE)
+
+            def remember() -> None:
+                self._progress, self._oldest = progress, oldest
+
+            with self._transaction(remember) as db:
+                db.executemany("INSERT INTO journal VALUES (?, ?, ?)", rows)
+                db.execute("DELETE FROM journal WHERE id < ?", (oldest,))
+                write_meta(db, self._digests, "progress", progress)
+            return progress.last
+
+    def journal(self) -> Iterator[tuple[int, bytes]]:
+        """The entries that no checkpoint has dropped, with their numbers; for the replay at a start.
+
+        Raises:
+            ModelFileError: an entry is damaged; its number is in the message.
+        """
+        with self._mutex, plain_errors(self.path, "read", _READ_REMEDY):
+            yield from read_entries(self._opened(), self.path, self._digests, self._progress)
+
+    def verify(self) -> None:
+        """Read everything there is and compare it with its checksums.
+
+        Raises:
+            ModelFileError: something is damaged; file, and key or number of the entry, are in the message.
+        """
+        with self._mutex, plain_errors(self.path, "read", _READ_REMEDY):
+            check_whole(self._opened(), self.path, None)
+
+    def snapshot(self, path: str | Path | None = None) -> Path:
+        """Copy the store as it is at one moment, while other threads go on writing.
+
+        Args:
+            path: where to; None takes the folder `snapshots` of the store, which keeps the last two.
+
+        Returns:
+            The snapshot: one file, whole or not there.
+
+        Raises:
+            ModelFileError: it cannot be written; the snapshots before it are as they were.
+        """
+        with self._snapshots:
+            return take_snapshot(self._opened(), self.folder, None if path is None else Path(path))
+
+    def snapshots(self) -> list[Path]:
+        """The snapshots in the folder of the store, oldest first."""
+        return snapshots(self.folder)
+
+    @staticmethod
+    def restore(folder: str | Path, snapshot: str | Path) -> None:
+        """Go back to a snapshot, which is read to its end and checked first; the store must not be open.
+
+        Rows that came after the snapshot are lost, and their senders must send them again: a row number that does not
+        follow is refused.
+
+        Args:
+            folder: of the store, or an empty one.
+            snapshot: what `snapshot` gave.
+
+        Raises:
+            ModelFileError: the snapshot is damaged or of another store, the store is open, or it cannot be written.
+        """
+        restore_snapshot(Path(folder), Path(snapshot))
+
+    def close(self) -> None:
+        """Write the log back into the file, and let others open the store; a snapshot in progress ends first."""
+        with self._snapshots, self._mutex:
+            if self._db is not None:
+                with suppress(sqlite3.Error):  # what is durable stays in the log
+                    self._db.close()
+                self._db = None
+            self._lock.close()
+
+    def __enter__(self) -> StreamStore:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _digest(self, number: int) -> bytes:
+        return bytes(self._record_digests[DIGEST * number : DIGEST * (number + 1)])

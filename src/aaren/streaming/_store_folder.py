@@ -1,0 +1,97 @@
+"""The folder of a stream store: who has it open, which store it holds, and of which model."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+
+from aaren.errors import ModelFileError
+from aaren.streaming._snapshot import write_atomically
+from aaren.streaming._store_file import Identity
+
+FILE, LOG, NAME, LOCK = "store.sqlite", "store.sqlite-wal", "store.json", "store.lock"
+
+
+def lock_folder(folder: Path) -> sqlite3.Connection:
+    """Make the folder if its parent is there, and keep other processes out until the lock is closed.
+
+    The lock is SQLite's own, on an empty file: it works on every platform, and a killed process leaves none.
+
+    Raises:
+        ModelFileError: the folder cannot be made or written, or the store is open already.
+    """
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise ModelFileError(f"{folder}: cannot be made: {error.strerror or error}; make its parent first") from None
+    lock = None
+    try:
+        lock = sqlite3.connect(folder / LOCK, timeout=0, isolation_level=None, check_same_thread=False)
+        lock.execute("PRAGMA journal_mode = MEMORY")  # no file beside it
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        if lock is not None:
+            lock.close()
+        if "locked" in str(error):
+            raise ModelFileError(
+                f"{folder}: expected a store that nobody has open, received one in use; end the other process, or give "
+                "this one a folder of its own"
+            ) from None
+        raise ModelFileError(f"{folder / LOCK}: cannot be written: {error}; give write access to the folder") from None
+    return lock
+
+
+def read_name(folder: Path) -> str | None:
+    """The name of the store that belongs here; None if none was made yet.
+
+    It stands outside the SQLite file because a log of another store can replace every page of that file.
+
+    Raises:
+        ModelFileError: the file that holds it is damaged.
+    """
+    path = folder / NAME
+    try:
+        name = json.loads(path.read_text(encoding="utf-8"))["store"]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelFileError(f"{path}: damaged: {error}; restore a snapshot, which writes it anew") from None
+    if not isinstance(name, str) or len(name) != 32:
+        raise ModelFileError(f"{path}: damaged: not the name of a store; restore a snapshot, which writes it anew")
+    return name
+
+
+def write_name(folder: Path, name: str) -> None:
+    """Write the name of the store that belongs here."""
+    write_atomically(folder / NAME, json.dumps({"store": name}).encode() + b"\n")
+
+
+def check_identity(path: Path, found: Identity, wanted: Identity, accept_fingerprint: str | None) -> None:
+    """Refuse a store of another record layout, or of a model that is neither this one nor the accepted one.
+
+    Raises:
+        ModelFileError: it was refused.
+    """
+    if found.layout != wanted.layout:
+        raise ModelFileError(
+            f"{path}: expected records of this model's layout, received another ({_difference(found, wanted)}); use the "
+            "model and the options that the store was made with, or an empty folder"
+        )
+    if found.fingerprint not in (wanted.fingerprint, accept_fingerprint):
+        raise ModelFileError(
+            f"{path}: expected the states of this model (fingerprint {wanted.fingerprint[:12]}), received those of "
+            f"another ({found.fingerprint[:12]}); use that model, or, if this one is to go on from its states, give "
+            f"accept_fingerprint={found.fingerprint!r}"
+        )
+
+
+def _difference(found: Identity, wanted: Identity) -> str:
+    """The first entry of the layouts that differs."""
+    if not isinstance(found.layout, Mapping) or not isinstance(wanted.layout, Mapping):
+        return "not a mapping"
+    names = sorted({*found.layout, *wanted.layout})
+    name = next(name for name in names if found.layout.get(name, ...) != wanted.layout.get(name, ...))
+    shown = [str(each.layout.get(name, "nothing")) for each in (wanted, found)]
+    return f"{name}: expected {shown[0][:60]}, received {shown[1][:60]}"
