@@ -11,8 +11,8 @@ except ImportError as error:
     raise MissingDependencyError(str(error.name), "serve", "a service") from None
 
 from aaren.serving._limits import Limits
-from aaren.serving._owned import OwnedStreams
-from aaren.serving._run import require_tokens, serve
+from aaren.serving._owned import OwnedStreams, open_streams
+from aaren.serving._run import require_tokens, run, serve
 from aaren.serving._service import Service
 from aaren.serving._tokens import Tokens, new_token, read_tokens
 
@@ -22,7 +22,9 @@ __all__ = [
     "Service",
     "Tokens",
     "new_token",
+    "open_streams",
     "read_tokens",
     "require_tokens",
+    "run",
     "serve",
 ]

@@ -101,7 +101,7 @@ async def _refuse_parameters(request: Request, error: Exception) -> Response:
 async def _refuse_path(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for it"
     if error.status_code == 404:
-        return RequestError(404, "expected a path of this service, received another; /openapi.json lists them").response()
+        return RequestError(404, "expected a path of this service, received another; see /openapi.json").response()
     response = RequestError(error.status_code, f"{error.detail}; /openapi.json says what is expected").response()
     response.headers.update(error.headers or {})
     return response

@@ -114,9 +114,7 @@ async def read_lines(
         stopped.cancel()
 
 
-async def _next_chunk(
-    request: Request, stopped: asyncio.Task[Any], left: float, seconds: float
-) -> tuple[bytes, bool]:
+async def _next_chunk(request: Request, stopped: asyncio.Task[Any], left: float, seconds: float) -> tuple[bytes, bool]:
     """The next bytes of a body, and whether there may be more."""
     received = asyncio.create_task(request.receive())  # type: ignore[arg-type, var-annotated]
     await asyncio.wait({received, stopped}, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
@@ -131,7 +129,9 @@ async def _next_chunk(
 
 def _too_long(limit: int) -> RequestError:
     return RequestError(
-        413, f"expected a body of at most {limit} bytes, received more; send less at once, or lines (NDJSON)", close=True
+        413,
+        f"expected a body of at most {limit} bytes, received more; send less, or lines (NDJSON)",
+        close=True,
     )
 
 

@@ -43,7 +43,7 @@ class Subscriber:
         """End the feed, since the service stops."""
         self.dropped = True
         self._empty()
-        self._events.put_nowait(b'event: stopping\ndata: {}\n\n')
+        self._events.put_nowait(b"event: stopping\ndata: {}\n\n")
         self._events.put_nowait(None)
 
     async def events(self) -> AsyncIterator[bytes]:

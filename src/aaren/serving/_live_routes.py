@@ -17,6 +17,7 @@ _FILES = {
     "/live.css": ("live.css", "text/css"),
     "/live.js": ("live.js", "text/javascript"),
     "/chart.js": ("chart.js", "text/javascript"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
 
 router = APIRouter()

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from aaren.errors import DataError
+from aaren.models import Model
+from aaren.streaming import DurableStreams, PoolResult, RecordLayout, StreamPool, StreamStore
+
+_CHECKPOINT_SECONDS = 60.0
 
 
 class OwnedStreams:
     """All streams of the service, by whole key, that is namespace and key.
 
     Args:
-        pool: `aaren.StreamPool`, or what has its methods.
-        durable: `aaren.streaming.DurableStreams` around the same pool; None keeps the streams in memory alone.
+        pool: the streams.
+        durable: around the same pool; None keeps the streams in memory alone.
     """
 
-    def __init__(self, pool: Any, durable: Any = None) -> None:
+    def __init__(self, pool: StreamPool, durable: DurableStreams | None = None) -> None:
         self.pool, self.durable = pool, durable
 
-    def update(self, keys: Sequence[str], rows: Sequence[Any], numbers: Sequence[int | None]) -> Any:
+    def update(self, keys: Sequence[str], rows: Sequence[Any], numbers: Sequence[int | None]) -> PoolResult:
         """Apply rows, of which some say their number; durable when it returns, if there is a store."""
         counted = None if all(number is None for number in numbers) else self._numbers(keys, numbers)
         return (self.pool if self.durable is None else self.durable).update(keys, rows, counted)
+
+    def count_by_namespace(self) -> Counter[str]:
+        """How many streams there are of each namespace, in memory or in the store."""
+        keys = self.pool.keys() if self.durable is None else {*self.pool.keys(), *self.durable.store.keys()}
+        return Counter(key.split("/", 1)[0] for key in keys)
 
     def _numbers(self, keys: Sequence[str], numbers: Sequence[int | None]) -> list[int]:
         """The numbers, with those that were left out counted on from the row before."""
@@ -73,11 +83,13 @@ class OwnedStreams:
         self._keep(new_key)
 
     def save(self, key: str) -> bytes:
-        """A snapshot of a stream, that `model.stream(path)` opens too."""
+        """A snapshot of a stream, that `model.stream(path)` opens too; a series in it has the key of the client."""
         self.require(key)
+        layout, stream = self.pool.layout, self.pool.model.stream()
+        layout.to_stream(layout.check(key, self.pool.record(key)), key.split("/", 1)[1], stream)
         with tempfile.TemporaryDirectory(prefix="aaren-") as folder:
             path = Path(folder) / "snapshot"
-            self.pool.save_state(key, path)
+            stream.save(path)
             return path.read_bytes()
 
     def load(self, key: str, snapshot: bytes) -> None:
@@ -104,3 +116,37 @@ class OwnedStreams:
         """Make durable what was changed without a row."""
         if self.durable is not None:
             self.durable.set_record(key, self.pool.record(key))
+
+
+def open_streams(
+    model: Model[Any, Any],
+    capacity: int,
+    store: Path | None = None,
+    accept_fingerprint: str | None = None,
+    **options: Any,
+) -> OwnedStreams:
+    """Open the streams of a service; those of a store go on where they were.
+
+    Args:
+        model: a trained model that streams.
+        capacity: streams in memory.
+        store: folder of the store, in which rows are before they are answered; None keeps them in memory alone.
+        accept_fingerprint: of another model whose streams this one is to take over.
+        **options: of the streams, such as `on_bad_row`.
+
+    Raises:
+        ModelFileError: the store is damaged, of another model, or in use.
+        ValueError: an option is not one of its choices.
+    """
+    if store is None:
+        return OwnedStreams(model.pool(capacity, **options))
+    layout = RecordLayout(model.stream(**options))
+    kept = StreamStore(
+        store, fingerprint=model.fingerprint(), layout=layout.to_dict(), accept_fingerprint=accept_fingerprint
+    )
+    try:
+        pool = model.pool(capacity, store=kept, **options)
+        return OwnedStreams(pool, DurableStreams(pool, kept, checkpoint_seconds=_CHECKPOINT_SECONDS))
+    except BaseException:
+        kept.close()
+        raise

@@ -11,9 +11,7 @@ from aaren.serving._limits import Limits
 from aaren.serving._responses import ABORT
 
 _HEADER_BYTES = 1 << 16
-_REFUSAL = (
-    b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n%s\r\n%s"
-)
+_REFUSAL = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n%s\r\n%s"
 
 
 def bounded_protocol(limits: Limits) -> type[HttpToolsProtocol]:
@@ -32,7 +30,9 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._in_header, self._header_bytes = True, 0
         if len(self.connections) > self.limits.connections:
-            self._refuse(b"503 Service Unavailable", b"expected fewer connections; come again later", b"retry-after: 5\r\n")
+            self._refuse(
+                b"503 Service Unavailable", b"expected fewer connections; come again later", b"retry-after: 5\r\n"
+            )
         else:
             self._begin_header()
 
@@ -45,10 +45,10 @@ class _BoundedProtocol(HttpToolsProtocol):
         """Bytes of a header, which are counted, or of a body."""
         if self._in_header:
             self._header_bytes += len(data)
-        if self._in_header and self._header_bytes - len(data) > _HEADER_BYTES:
-            self._refuse(b"431 Request Header Fields Too Large", b"expected a shorter header")
-        elif not self.transport.is_closing():
+        if not self.transport.is_closing():
             super().data_received(data)
+        if self._in_header and self._header_bytes > _HEADER_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large", b"expected a shorter header")
 
     def on_message_begin(self) -> None:
         """A request begins: its header must end in time."""
@@ -74,12 +74,12 @@ class _BoundedProtocol(HttpToolsProtocol):
         super().timeout_keep_alive_handler()
 
     def _begin_header(self) -> None:
-        self._in_header, self._header_bytes = True, 0
+        self._in_header = True
         if self._timer is None:
             self._timer = self.loop.call_later(self.limits.header_seconds, self._too_slow)
 
     def _end_header(self) -> None:
-        self._in_header = False
+        self._in_header, self._header_bytes = False, 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

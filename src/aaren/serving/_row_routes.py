@@ -64,9 +64,7 @@ async def _answered_lines(
 ) -> AsyncIterator[bytes]:
     """An answer for each line of a body, while it comes."""
     limits, stopped = service.limits, set[str]()
-    async for lines in read_lines(
-        request, limits.line_bytes, limits.body_seconds, service.budget, service.stopping
-    ):
+    async for lines in read_lines(request, limits.line_bytes, limits.body_seconds, service.budget, service.stopping):
         for first in range(0, len(lines), _ROWS_AT_ONCE):
             rows = rows_of_lines(lines[first : first + _ROWS_AT_ONCE], service.schema)
             if len(rows):

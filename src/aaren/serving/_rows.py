@@ -163,5 +163,12 @@ def _refuse_constant(name: str) -> NoReturn:
 def _kind(given: Any) -> str:
     if given is None:
         return "none"
-    names = {bool: "true or false", int: "an integer", float: "a number", str: "text", list: "a list", dict: "an object"}
+    names = {
+        bool: "true or false",
+        int: "an integer",
+        float: "a number",
+        str: "text",
+        list: "a list",
+        dict: "an object",
+    }
     return names[type(given)]

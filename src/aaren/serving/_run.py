@@ -60,6 +60,22 @@ class _Server(uvicorn.Server):
         self.service.begin_stop()
 
 
+def run(
+    make_service: Callable[[], Service],
+    host: str,
+    port: int,
+    started: Callable[[int, Callable[[], None]], None],
+) -> None:
+    """`serve` on an event loop of its own, uvloop's where it is installed."""
+    factory = None
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(serve(make_service, host, port, started))
+
+
 async def serve(
     make_service: Callable[[], Service],
     host: str,

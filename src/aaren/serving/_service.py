@@ -33,6 +33,7 @@ class _Namespace:
     """What is known of the streams of one name."""
 
     activity: Activity
+    streams: int = 0
     recent: Recent = field(default_factory=Recent)
 
 
@@ -75,6 +76,8 @@ class Service:
     async def start(self) -> None:
         """Open the streams; what that raises is raised here."""
         await self.batcher.start()
+        for name, count in (await self.batcher.call(OwnedStreams.count_by_namespace)).items():
+            self._namespaces[name].streams = count
         self.description = describe(self.model, self.schema, self.batcher.streams.pool.record_bytes)
 
     def begin_stop(self) -> None:
@@ -128,7 +131,9 @@ class Service:
                 part = await self.batcher.update(whole, [rows.cells[index] for index in sent], numbers)
             except ModelFileError:
                 raise RequestError(
-                    503, "expected a store that can be written, but it cannot; send the rows again later", retry_after=10
+                    503,
+                    "expected a store that can be written, it cannot be; send the rows again later",
+                    retry_after=10,
                 ) from None
             except DataError as error:
                 raise RequestError(507, str(error)) from None
@@ -147,7 +152,7 @@ class Service:
             found.append(text)
             if answer.status == "refused" and answer.key is not None:
                 stopped.add(answer.key)
-            elif answer.status == "taken":
+            elif answer.status in ("taken", "skipped"):
                 taken.append(answer)
             if subscribers:
                 event = b"data: " + (text if predictions else line(answer)) + b"\n\n"
@@ -170,6 +175,7 @@ class Service:
         self.metrics.rows(statuses, seconds)
         known = self._namespaces[namespace]
         known.recent.add(len(rows), seconds)
+        known.streams += sum(one.number == 1 for one in taken)
         known.activity.saw([str(one.key) for one in taken], [one.number or 0 for one in taken])
 
     async def stream_call(self, namespace: str, key: str, call: Callable[[OwnedStreams, str], Any]) -> Any:
@@ -188,15 +194,16 @@ class Service:
         except ModelFileError as error:
             raise RequestError(400, str(error).replace(f"{namespace}/", "")) from None
 
-    def forget(self, namespace: str, key: str) -> None:
-        """The page must not go on from what it has drawn of a stream."""
+    def changed(self, namespace: str, key: str, streams: int = 0) -> None:
+        """A stream changed without a row: the page must not go on from what it has drawn; `streams` came or went."""
         self._namespaces[namespace].activity.forget(key)
+        self._namespaces[namespace].streams += streams
 
     def live(self, namespace: str, key: str | None) -> dict[str, Any]:
         """What the live page shows."""
         known, pool = self._namespaces[namespace], self.batcher.streams.pool
         found = known.recent.to_dict()
-        found["streams"] = len(pool) if self.tokens is None else None
+        found["streams"] = known.streams
         found["top"] = known.activity.top(12)
         found["queue_rows"] = self.batcher.waiting
         found["uptime_seconds"] = round(time.monotonic() - self._began, 1)

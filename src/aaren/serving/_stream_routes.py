@@ -32,7 +32,7 @@ async def get_stream(request: Request, namespace: Namespace, key: Key) -> dict[s
 async def delete_stream(request: Request, namespace: Namespace, key: Key) -> dict[str, Any]:
     """Forget a stream and its state; a later row of the key begins a new one."""
     await service_of(request).stream_call(namespace, key, OwnedStreams.drop)
-    service_of(request).forget(namespace, key)
+    service_of(request).changed(namespace, key, -1)
     return {"key": key, "rows": 0}
 
 
@@ -45,7 +45,7 @@ async def reset_stream(request: Request, namespace: Namespace, key: Key) -> dict
         return streams.rows(whole)
 
     rows = await service_of(request).stream_call(namespace, key, reset)
-    service_of(request).forget(namespace, key)
+    service_of(request).changed(namespace, key)
     return {"key": key, "rows": rows}
 
 
@@ -63,7 +63,9 @@ async def fork_stream(
         streams.fork(whole, f"{namespace}/{new}")
         return streams.rows(whole)
 
-    return {"key": new, "rows": await service_of(request).stream_call(namespace, key, fork)}
+    rows = await service_of(request).stream_call(namespace, key, fork)
+    service_of(request).changed(namespace, new, 1)
+    return {"key": new, "rows": rows}
 
 
 @router.get(
@@ -91,13 +93,14 @@ async def put_state(request: Request, namespace: Namespace, key: Key) -> dict[st
     limits = service.limits
     body = await read_whole(request, limits.body_bytes, limits.body_seconds, service.budget)
 
-    def load(streams: OwnedStreams, whole: str) -> int:
+    def load(streams: OwnedStreams, whole: str) -> tuple[int, bool]:
+        there = whole in streams.pool
         streams.load(whole, body)
-        return streams.rows(whole)
+        return streams.rows(whole), there
 
     try:
-        rows = await service.stream_call(namespace, key, load)
+        rows, there = await service.stream_call(namespace, key, load)
     finally:
         service.budget.give_back(len(body))
-    service.forget(namespace, key)
+    service.changed(namespace, key, 0 if there else 1)
     return {"key": key, "rows": rows}

@@ -62,9 +62,9 @@ const Chart = (() => {
     }
     context.textBaseline = "alphabetic";
     context.textAlign = "center";
-    for (const n of ticks(range.first, range.last, width / 130)) {
-      if (Number.isInteger(n) && n > 0) context.fillText(n.toLocaleString("en"), x(n), plot.bottom + 18);
-    }
+    ticks(range.first, range.last, width / 130).filter((n) => Number.isInteger(n) && n > 0).forEach((n, index) => {
+      context.fillText(`${index ? "" : "row "}${n.toLocaleString("en")}`, x(n), plot.bottom + 18);
+    });
     return { ...plot, x, y };
   }
 

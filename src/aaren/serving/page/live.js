@@ -57,7 +57,7 @@ function askForToken(wrong) {
 }
 
 function showTiles(live) {
-  put("streams", live.streams === null ? "–" : whole(live.streams));
+  put("streams", whole(live.streams));
   put("streams-note", live.queue_rows ? `${whole(live.queue_rows)} rows wait` : "no row waits");
   put("rate", whole(live.rows_per_second));
   put("rows", `${whole(live.rows)} since the start`);
@@ -65,8 +65,8 @@ function showTiles(live) {
   put("p99", live.latency_ms ? `99 of 100 within ${milliseconds(live.latency_ms.p99)}` : "no request yet");
   put("memory", bytes(live.stream_bytes));
   put("cache", bytes(live.cache_bytes_per_token * live.rows));
-  const held = live.streams === null ? "" : `; the states here: ${bytes(live.streams * live.stream_bytes)}`;
-  put("cache-note", `of the same size, computed${held}`);
+  const held = `; the states here: ${bytes(live.streams * live.stream_bytes)}`;
+  put("cache-note", `would be, by now${held}`);
   put("per-token", `here ${bytes(live.cache_bytes_per_token)}`);
 }
 
