@@ -80,8 +80,8 @@ def columns_of(names: Sequence[str], optional: str | None, rows: Any, count: int
     found = [_cells(names, row) for row in rows]
     odd = np.array([cells is None for cells in found], dtype=np.bool_)
     nothing = [None] * len(names)
-    columns = zip(*[nothing if cells is None else cells for cells in found], strict=True)
-    return Columns({**dict(zip(names, map(list, columns), strict=True)), **more}, odd)
+    filled = [nothing if cells is None else cells for cells in found]
+    return Columns({**{name: [cells[place] for cells in filled] for place, name in enumerate(names)}, **more}, odd)
 
 
 def _cells(names: Sequence[str], row: Any) -> list[Any] | None:
