@@ -1,4 +1,4 @@
-"""The key-value engines that `store.py` compares, each behind the same few calls; a write is durable when it returns."""
+"""The key-value engines that `store.py` compares, each behind the same calls; a write is durable when it returns."""
 
 from __future__ import annotations
 

@@ -81,9 +81,13 @@ class Bench:
 
     def cases(self, many: int) -> Iterator[Case]:
         """All cases."""
-        yield self._case("append of 1,024 x 8 float64", FILE, lambda e: lambda: e.append(self.entry), len(self.entry), 15)
+        yield self._case(
+            "append of 1,024 x 8 float64", FILE, lambda e: lambda: e.append(self.entry), len(self.entry), 15
+        )
         few = min(PIECE, self.streams)
-        yield self._case(f"checkpoint of {few:,} records", FILE, lambda e: lambda: self._checkpoint(e, few), few * RECORD)
+        yield self._case(
+            f"checkpoint of {few:,} records", FILE, lambda e: lambda: self._checkpoint(e, few), few * RECORD
+        )
         yield self._case(f"load of {few:,} records", COPY, lambda e: lambda: e.load(self.some(few)), few * RECORD)
         yield self._case("close and open", "", _reopen, 0, 5)
         yield self._case(

@@ -1,4 +1,5 @@
-"""The part of a pool of streams that the store needs, with one plain `Stream` per key: slow, and easy to see through."""
+# ruff: noqa: D102
+"""The part of a pool of streams that the store needs, one plain `Stream` per key: slow, easy to see through."""
 
 from __future__ import annotations
 
@@ -6,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from aaren import Forecaster, Stream
@@ -30,13 +30,23 @@ class Result:
 
 
 class StandInPool:
-    """At most `capacity` streams in memory; the one that was used least recently goes to the store."""
+    """At most `capacity` streams in memory; the one that was used least recently goes to the store.
 
-    def __init__(self, model: Forecaster, store: StreamStore, capacity: int = 1000, on_bad_row: Any = "error") -> None:
+    A record is a snapshot of its stream, which is written as a file on the way: into `scratch`, best in memory.
+    """
+
+    def __init__(
+        self,
+        model: Forecaster,
+        store: StreamStore,
+        scratch: Path,
+        *,
+        capacity: int = 1000,
+        on_bad_row: Any = "error",
+    ) -> None:
         self.model, self.store, self.capacity, self.on_bad_row = model, store, capacity, on_bad_row
         self._streams: OrderedDict[str, Stream] = OrderedDict()
-        self._folder = TemporaryDirectory()
-        self._file = Path(self._folder.name) / "record"
+        self._file = scratch / "record"
 
     def update(self, keys: Sequence[str], rows: Any, numbers: Sequence[int] | None = None) -> Result:
         if isinstance(rows, dict):
@@ -74,6 +84,7 @@ class StandInPool:
         return self._bytes(self._stream(key))
 
     def set_record(self, key: str, record: bytes) -> None:
+        self._file.unlink(missing_ok=True)  # tensors of a snapshot lie in its file: it must not change under them
         self._file.write_bytes(record)
         self._keep(key, self.model.stream(self._file, on_bad_row=self.on_bad_row))
 

@@ -1,3 +1,4 @@
+# ruff: noqa: D102
 """The store: what a call wrote is there, whole, for the next process; what does not belong is refused in words."""
 
 from __future__ import annotations
@@ -140,9 +141,11 @@ class StoreMachine(RuleBasedStateMachine):
 
 
 def test_any_sequence_of_calls(tmp_path: Path) -> None:
-    """Whatever is written, dropped, removed and opened again in whatever order, the store holds what dictionaries do."""
+    """Whatever is written, dropped, removed and opened again in any order, the store holds what dictionaries do."""
     StoreMachine.folder = tmp_path
-    settings_ = settings(max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck))
+    settings_ = settings(
+        max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    )
     StoreMachine.TestCase.settings = settings_
     StoreMachine.TestCase("runTest").debug()
 

@@ -349,7 +349,9 @@ class StreamStore(StateStore):
     def __enter__(self) -> StreamStore:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _digest(self, number: int) -> bytes:

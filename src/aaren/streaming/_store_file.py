@@ -140,8 +140,8 @@ def read_meta(db: sqlite3.Connection, path: Path, store: str | None = None) -> t
         if name == "identity":
             if found[name]["schema"] != SCHEMA:
                 raise ModelFileError(
-                    f"{path}: expected a store of schema {SCHEMA}, received {found[name]['schema']!r}; open it with the "
-                    "version of aaren that made it"
+                    f"{path}: expected a store of schema {SCHEMA}, received {found[name]['schema']!r}; open it with "
+                    "the version of aaren that made it"
                 )
             if store is not None and found[name]["store"] != store:
                 raise ModelFileError(
@@ -153,7 +153,9 @@ def read_meta(db: sqlite3.Connection, path: Path, store: str | None = None) -> t
     return Identity(**found["identity"]), Progress(**found["progress"])
 
 
-def read_directory(db: sqlite3.Connection, path: Path, digests: Digests, progress: Progress) -> list[tuple[int, str, bytes]]:
+def read_directory(
+    db: sqlite3.Connection, path: Path, digests: Digests, progress: Progress
+) -> list[tuple[int, str, bytes]]:
     """All (id, key, digest of the record), checked as a whole: none is missing, changed or too many.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Is the write-ahead log of an SQLite file damaged, or does it merely end in a transaction that a power cut tore?
+"""Tell a damaged write-ahead log of SQLite from one that ends in a transaction that a power cut tore.
 
 SQLite reads a log up to the first frame that is wrong and leaves out the rest without a word. That is right for the
 last transaction, of which nobody was told that it is durable; it is wrong for one that others follow, because each is
