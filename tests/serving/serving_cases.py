@@ -42,7 +42,44 @@ def untrained(table: SeriesSet | None = None) -> Forecaster:
     return model.eval()
 
 
-class Running:
+class Client:
+    """Requests to a service at `port` of 127.0.0.1."""
+
+    port: int
+
+    def ask(
+        self, method: str, path: str, body: bytes | str | None = None, *, token: str | None = None, **headers: str
+    ) -> tuple[int, Any, dict[str, str]]:
+        """Status, JSON or bytes, and headers of an answer."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token is not None:
+            sent["authorization"] = f"Bearer {token}"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, sent)
+            answer = connection.getresponse()
+            data = answer.read()
+            found = {name.lower(): value for name, value in answer.getheaders()}
+        finally:
+            connection.close()
+        return answer.status, json.loads(data) if found.get("content-type") == JSON else data, found
+
+    def send(self, rows: Sequence[Any], *, token: str | None = None, query: str = "") -> list[dict[str, Any]]:
+        """The answers to rows in one JSON request that must be taken."""
+        status, data, _ = self.ask(
+            "POST", f"/v1/rows{query}", json.dumps({"rows": list(rows)}), token=token, content_type=JSON
+        )
+        assert status == 200, data
+        return data["rows"]
+
+    def lines(self, body: bytes, query: str = "") -> list[dict[str, Any]]:
+        """The answers to lines."""
+        status, data, _ = self.ask("POST", f"/v1/rows{query}", body, content_type=LINES)
+        assert status == 200, data
+        return [json.loads(line) for line in data.splitlines()]
+
+
+class Running(Client):
     """A service on a free port of 127.0.0.1, in a thread with an event loop of its own.
 
     Args:
@@ -86,37 +123,6 @@ class Running:
             self._thread.join(60)
         assert not self._thread.is_alive()
         assert self._error is None, self._error
-
-    def ask(
-        self, method: str, path: str, body: bytes | str | None = None, *, token: str | None = None, **headers: str
-    ) -> tuple[int, Any, dict[str, str]]:
-        """Status, JSON or bytes, and headers of an answer."""
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        if token is not None:
-            sent["authorization"] = f"Bearer {token}"
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        try:
-            connection.request(method, path, body, sent)
-            answer = connection.getresponse()
-            data = answer.read()
-            found = {name.lower(): value for name, value in answer.getheaders()}
-        finally:
-            connection.close()
-        return answer.status, json.loads(data) if found.get("content-type") == JSON else data, found
-
-    def send(self, rows: Sequence[Any], *, token: str | None = None, query: str = "") -> list[dict[str, Any]]:
-        """The answers to rows in one JSON request that must be taken."""
-        status, data, _ = self.ask(
-            "POST", f"/v1/rows{query}", json.dumps({"rows": list(rows)}), token=token, content_type=JSON
-        )
-        assert status == 200, data
-        return data["rows"]
-
-    def lines(self, body: bytes, query: str = "") -> list[dict[str, Any]]:
-        """The answers to lines."""
-        status, data, _ = self.ask("POST", f"/v1/rows{query}", body, content_type=LINES)
-        assert status == 200, data
-        return [json.loads(line) for line in data.splitlines()]
 
     def socket(self) -> socket.socket:
         """A connection on which nothing was sent."""

@@ -45,6 +45,7 @@ class Reader:
         return found
 
     def close(self):
+        """Leave."""
         self.answer.close()
         self.connection.close()
 

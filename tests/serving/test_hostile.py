@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-
 sys.path.insert(0, str(Path(__file__).parent))  # for `serving_cases`, which is not a test module
 
 from serving_cases import JSON, LINES, keyed
