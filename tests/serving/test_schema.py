@@ -39,6 +39,7 @@ def description(service):
     return found
 
 
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisDeprecationWarning")  # of Schemathesis's own making
 def test_made_requests(service, description):
     """Valid and invalid requests of every kind get an answer of the described status, and never one of 500."""
     schema = schemathesis.openapi.from_dict(description)

@@ -20,13 +20,23 @@ def service_of(request: Request) -> Service:
     return found
 
 
-def _namespace_of(
+def namespace_of(request: Request) -> str:
+    """The namespace of a request's token.
+
+    Raises:
+        RequestError: 401, there is none, or nobody knows it.
+    """
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return service_of(request).namespace_of(token.strip() if scheme.lower() == "bearer" else None)
+
+
+async def _namespace_of(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
 ) -> str:
-    return service_of(request).namespace_of(None if credentials is None else credentials.credentials)
+    return namespace_of(request)  # the credentials are here for the description alone
 
 
-def _key_of(key: Annotated[str, Query(description="Key of a stream.", min_length=1, max_length=256)]) -> str:
+async def _key_of(key: Annotated[str, Query(description="Key of a stream.", min_length=1, max_length=256)]) -> str:
     return checked_key(key)
 
 

@@ -9,10 +9,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Route
 
 from aaren._version import __version__
 from aaren.serving import _live_routes, _row_routes, _stream_routes
 from aaren.serving._errors import RequestError
+from aaren.serving._schemas import ROWS_PATH
 from aaren.serving._service import Service
 
 _SECURITY = [
@@ -39,12 +41,15 @@ def make_app(service: Service) -> Application:
         redoc_url=None,
     )
     app.state.service = service
+    app.router.routes.insert(0, Route("/v1/rows", _row_routes.post_rows, methods=["POST"]))
     for routes in (_row_routes, _stream_routes, _live_routes):
         app.include_router(routes.router)
     app.add_exception_handler(RequestError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse_parameters)
     app.add_exception_handler(HTTPException, _refuse_path)
     app.add_exception_handler(Exception, _fail)
+    described = app.openapi()
+    described["paths"] = {"/v1/rows": ROWS_PATH, **described["paths"]}
     return _Guard(app, service)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ class Metrics:
         self._registry = registry = CollectorRegistry()
         self._rows = Total("aaren_rows", "Rows answered", ["status"], registry=registry)
         self._requests = Total("aaren_requests", "Requests answered", ["code"], registry=registry)
+        self._of_status = cache(self._rows.labels)  # the look-up of a label takes longer than its count
+        self._of_code = cache(self._requests.labels)
         self._latency = Histogram(
             "aaren_request_seconds", "From the last byte of rows to their result", buckets=_SECONDS, registry=registry
         )
@@ -41,12 +44,13 @@ class Metrics:
     def rows(self, statuses: Mapping[str, int], seconds: float) -> None:
         """The rows of one request were answered, so many with each status."""
         for status, count in statuses.items():
-            self._rows.labels(status).inc(count)
+            if count:
+                self._of_status(status).inc(count)
         self._latency.observe(seconds)
 
     def request(self, code: int) -> None:
         """A request was answered."""
-        self._requests.labels(str(code)).inc()
+        self._of_code(str(code)).inc()
 
     def batch(self, rows: int, seconds: float) -> None:
         """A batch was computed."""

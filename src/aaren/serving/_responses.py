@@ -37,7 +37,7 @@ class Pieces(Response):
         length: int | None = None,
         until_gone: Callable[[], None] | None = None,
     ) -> None:
-        self.pieces, self.seconds, self.until_gone = pieces, seconds, until_gone
+        self.pieces, self.seconds, self.length, self.until_gone = pieces, seconds, length, until_gone
         self.background, self.body, self.status_code, self.media_type = None, b"", 200, media_type
         self.init_headers(None)
         del self.headers["content-length"]
@@ -60,7 +60,7 @@ class Pieces(Response):
                 await close()
 
     async def _send_all(self, scope: Any, receive: Any, send: Any) -> None:
-        started = False
+        started, sent = False, 0
 
         async def put(message: dict[str, Any]) -> None:
             async with asyncio.timeout(self.seconds):
@@ -75,7 +75,8 @@ class Pieces(Response):
             async for piece in self.pieces:
                 if not started:
                     await start()
-                await put({"type": "http.response.body", "body": piece, "more_body": True})
+                sent += len(piece)
+                await put({"type": "http.response.body", "body": piece, "more_body": sent != self.length})
         except RequestError as error:
             if not started:
                 await error.response()(scope, receive, send)
@@ -84,7 +85,8 @@ class Pieces(Response):
             await put({"type": "http.response.body", "body": bytes(last) + b"\n", "more_body": True})
         if not started:
             await start()
-        await put({"type": "http.response.body", "body": b"", "more_body": False})
+        if sent != self.length:
+            await put({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def cut(body: bytes) -> AsyncIterator[bytes]:

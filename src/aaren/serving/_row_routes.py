@@ -9,12 +9,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from aaren.serving._access import Namespace, checked_key, service_of
+from aaren.serving._access import Namespace, checked_key, namespace_of, service_of
 from aaren.serving._body import read_lines, read_whole, require_type
 from aaren.serving._errors import RequestError, stopping
 from aaren.serving._responses import Pieces, cut
 from aaren.serving._rows import Rows, rows_of_body, rows_of_lines
-from aaren.serving._schemas import ROWS_ANSWER, ROWS_BODY, errors
+from aaren.serving._schemas import errors
 from aaren.serving._service import Service
 
 _JSON, _LINES = "application/json", "application/x-ndjson"
@@ -24,25 +24,13 @@ _PAUSE_SECONDS = 0.02
 router = APIRouter()
 
 
-@router.post(
-    "/v1/rows",
-    summary="Take rows, answer each",
-    response_model=None,
-    responses={200: ROWS_ANSWER, **errors(400, 408, 413, 415, 429)},
-    openapi_extra={"requestBody": ROWS_BODY},
-)
-async def post_rows(
-    request: Request,
-    namespace: Namespace,
-    predictions: Annotated[bool, Query(description="Whether answers hold predictions, or the status alone.")] = True,
-) -> Response:
+async def post_rows(request: Request) -> Response:
     """Take rows of any streams, and answer each with the number it has in its stream and what the model says.
 
-    With JSON all rows are answered together. With lines (NDJSON) each line is a row, and is answered as soon as it is
-    computed; such a body may have any length. Rows of one request are taken in their order; after a refused row no
-    later row of its key is taken from the same request. A row with a `number` is taken exactly once.
+    A plain route, which reads its own parameters: what FastAPI does for one takes as long as all the rest.
     """
     service = service_of(request)
+    namespace, predictions = namespace_of(request), _wants_predictions(request.query_params.get("predictions", "true"))
     kind = require_type(request, _JSON, _LINES)
     if service.stopping.is_set():
         raise stopping()
@@ -57,6 +45,12 @@ async def post_rows(
         service.budget.give_back(len(body))
     text = b'{"rows":[' + b",".join(found) + b"]}"
     return Pieces(cut(text), _JSON, limits.body_seconds, length=len(text))
+
+
+def _wants_predictions(given: str) -> bool:
+    if given not in ("true", "false"):
+        raise RequestError(422, f"predictions: expected true or false, received {given[:60]!r}")
+    return given == "true"
 
 
 async def _answered_lines(

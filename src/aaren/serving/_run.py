@@ -16,7 +16,7 @@ from aaren.serving._protocol import bounded_protocol
 from aaren.serving._service import Service
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_SWITCH_SECONDS = 5e-4
+_SWITCH_SECONDS = 1e-4
 
 
 def require_tokens(host: str, *, tokens: bool) -> None:

@@ -58,20 +58,6 @@ def _rows(of: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": ["rows"], "properties": {"rows": {"type": "array", "items": of}}}
 
 
-ROWS_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {"schema": _rows(_ROW)},
-        "application/x-ndjson": {"schema": {"type": "string", "description": "A row on each line."}},
-    },
-}
-ROWS_ANSWER = {
-    "description": "An answer for each row, in their order.",
-    "content": {
-        "application/json": {"schema": _rows(_ANSWER)},
-        "application/x-ndjson": {"schema": {"type": "string", "description": "An answer on each line."}},
-    },
-}
 SNAPSHOT = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 _REASONS = {
     400: "The body is not what was expected.",
@@ -91,3 +77,44 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The refusals of a route."""
     content = {"application/json": {"schema": ERROR}}
     return {status: {"description": _REASONS[status], "content": content} for status in (*statuses, 401, 422, 503)}
+
+
+ROWS_PATH = {
+    "post": {
+        "summary": "Take rows, answer each",
+        "description": (
+            "Take rows of any streams, and answer each with the number it has in its stream and what the model says. "
+            "With JSON all rows are answered together. With lines (NDJSON) each line is a row, and is answered as soon "
+            "as it is computed; such a body may have any length. Rows of one request are taken in their order; after a "
+            "refused row no later row of its key is taken from the same request. A row with a number is taken once."
+        ),
+        "operationId": "post_rows",
+        "security": [{"HTTPBearer": []}],
+        "parameters": [
+            {
+                "name": "predictions",
+                "in": "query",
+                "description": "Whether answers hold predictions, or the status alone.",
+                "schema": {"type": "boolean", "default": True},
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": _rows(_ROW)},
+                "application/x-ndjson": {"schema": {"type": "string", "description": "A row on each line."}},
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "An answer for each row, in their order.",
+                "content": {
+                    "application/json": {"schema": _rows(_ANSWER)},
+                    "application/x-ndjson": {"schema": {"type": "string", "description": "An answer on each line."}},
+                },
+            },
+            **{str(status): refusal for status, refusal in errors(400, 408, 413, 415, 429).items()},
+        },
+    }
+}
+"""`POST /v1/rows`."""
