@@ -26,8 +26,8 @@ def band(prediction: Any) -> dict[str, Any]:
         return {"low": _numbers(low), "mid": _numbers(mid), "high": _numbers(high)}
     if isinstance(prediction, EventPrediction):
         times = [*sorted(prediction.quantiles.items())]
-        low, high = (times[0][1], times[-1][1]) if len(times) > 1 else (prediction.mean, prediction.mean)
-        after = np.array([low, prediction.median, high]) - prediction.time
+        first, last = (times[0][1], times[-1][1]) if len(times) > 1 else (prediction.mean, prediction.mean)
+        after = np.array([first, prediction.median, last]) - prediction.time
         return {name: [number] for name, number in zip(("low", "mid", "high"), _numbers(after), strict=True)}
     if isinstance(prediction, ClassPrediction):
         top = sorted(prediction.probabilities.items(), key=lambda item: -item[1])[:8]

@@ -53,7 +53,8 @@ class _BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins: its header must end in time."""
         super().on_message_begin()
-        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[typeddict-item]
+        extensions: Any = {ABORT: self.transport.abort}
+        self.scope["extensions"] = extensions
         self._begin_header()
 
     def on_headers_complete(self) -> None:

@@ -18,7 +18,7 @@ from aaren.serving._schemas import errors
 from aaren.serving._service import Service
 
 _JSON, _LINES = "application/json", "application/x-ndjson"
-_ROWS_AT_ONCE = 512
+_ROWS_AT_ONCE = 128
 _PAUSE_SECONDS = 0.02
 
 router = APIRouter()
