@@ -6,7 +6,7 @@ import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from aaren.errors import ModelFileError
+from aaren.streaming._state_store import StateStore
 from aaren.streaming._store_file import (
     DIGEST,
     SCHEMA,
@@ -39,7 +40,7 @@ _READ_REMEDY = "go back to a snapshot (StreamStore.restore)"
 _DROPPED_AT_ONCE = 8
 
 
-class StreamStore:
+class StreamStore(StateStore):
     """Records of bytes by key, and a journal of entries of bytes, in one folder; one process at a time.
 
     Every write is one transaction that is on the disk when the call returns. Every record and entry has a checksum
@@ -170,7 +171,7 @@ class StreamStore:
         """Number of the last entry that was appended, 0 before the first."""
         return self._progress.last
 
-    def load(self, keys: Iterable[str]) -> dict[str, bytes]:
+    def load(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The records of those keys that have one.
 
         Raises:
