@@ -76,8 +76,9 @@ def check_identity(path: Path, found: Identity, wanted: Identity, accept_fingerp
     """
     if found.layout != wanted.layout:
         raise ModelFileError(
-            f"{path}: expected records of this model's layout, received another ({_difference(found, wanted)}); use "
-            "the model and the options that the store was made with, or an empty folder"
+            f"{path}: expected the record layout and the options of these streams, received others "
+            f"({_difference(found, wanted)}); use the model and the options that the store was made with, or an empty "
+            "folder"
         )
     if found.fingerprint not in (wanted.fingerprint, accept_fingerprint):
         raise ModelFileError(
