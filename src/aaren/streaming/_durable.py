@@ -209,11 +209,9 @@ class DurableStreams:
             ModelFileError: the store cannot be written; nothing is lost.
         """
         self._require_no_group("checkpoint")
-        while self._checkpoint is not None:
-            self._write_piece()
+        self._end_checkpoint()
         self._begin_checkpoint()
-        while self._checkpoint is not None:
-            self._write_piece()
+        self._end_checkpoint()
 
     def snapshot(self, path: str | Path | None = None) -> Path:
         """A copy of all streams as they are now, as `StreamStore.snapshot` makes it."""
@@ -281,6 +279,11 @@ class DurableStreams:
     def _begin_checkpoint(self) -> None:
         self._checkpoint, self._upto = self._pool.flush_in_pieces(self._piece), self.store.last_entry
         self._rows_since, self._began = 0, time.monotonic()
+
+    def _end_checkpoint(self) -> None:
+        """Write all that is left of the checkpoint in progress."""
+        while self._checkpoint is not None:
+            self._write_piece()
 
     def _write_piece(self) -> None:
         """Write some records as they are now, ahead of `upto` or not, and after the last ones drop the journal."""

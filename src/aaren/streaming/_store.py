@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,9 +19,7 @@ from aaren.streaming._store_file import (
     SCHEMA,
     Digests,
     Identity,
-    Progress,
     check_whole,
-    create_tables,
     open_file,
     page_size,
     plain_errors,
@@ -32,7 +29,7 @@ from aaren.streaming._store_file import (
     read_record,
     write_meta,
 )
-from aaren.streaming._store_folder import FILE, LOG, NAME, check_identity, lock_folder, read_name, write_name
+from aaren.streaming._store_folder import FILE, LOG, NAME, check_identity, lock_folder, make_store, read_name
 from aaren.streaming._store_snapshots import restore_snapshot, snapshots, take_snapshot
 from aaren.streaming._wal import check_wal
 
@@ -97,7 +94,7 @@ class StreamStore(StateStore):
         check_wal(self.folder / LOG)
         self._db = open_file(self.path, page_size(wanted.layout))
         if name is None:
-            name = self._create(self._db, wanted)
+            name = make_store(self._db, self.folder, wanted)
         found, self._progress = read_meta(self._db, self.path, name)
         self._digests = Digests(name)
         check_identity(self.path, found, wanted, accept_fingerprint)
@@ -111,16 +108,6 @@ class StreamStore(StateStore):
         if found.fingerprint != wanted.fingerprint:
             with self._transaction() as db:
                 write_meta(db, self._digests, "identity", replace(wanted, store=name))
-
-    def _create(self, db: sqlite3.Connection, wanted: Identity) -> str:
-        """Make a new store, or end the making of one that a kill interrupted; its name."""
-        if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-            create_tables(db, replace(wanted, store=secrets.token_hex(16)))
-        found, progress = read_meta(db, self.path)
-        if progress != Progress():
-            raise ModelFileError(f"{self.folder / NAME}: missing, though {FILE} holds streams; {_READ_REMEDY}")
-        write_name(self.folder, found.store)
-        return found.store
 
     @contextmanager
     def _transaction(self, remember: Callable[[], None] = lambda: None) -> Iterator[sqlite3.Connection]:
@@ -229,7 +216,7 @@ class StreamStore(StateStore):
         changed = self._directory.change(self._digests, records)
         last = self._progress.last
         lines = [(n, entry, self._digests.of("entry", n, entry)) for n, entry in enumerate(entries, last + 1)]
-        progress = self._progress.changed(changed.count, changed.total)
+        progress = self._progress.changed(changed.added, changed.total)
         progress = replace(progress, first=first, last=last + len(lines))
         # what a checkpoint dropped is taken away bit by bit, so that no append waits for all of it
         oldest = min(first, self._oldest + _DROPPED_AT_ONCE) if lines else self._oldest

@@ -15,13 +15,13 @@ class Change(NamedTuple):
     Args:
         rows: number, key, digest and record of those that are written, in the order of the file.
         gone: number and key of those that are taken away.
-        count: how many more keys there are.
+        added: how many more keys there are.
         total: how much greater the sum of `Digests.of_key` is.
     """
 
     rows: Sequence[tuple[int, str, bytes, bytes]]
     gone: Sequence[tuple[int, str]]
-    count: int
+    added: int
     total: int
 
 
@@ -73,7 +73,7 @@ class Directory:
 
     def apply(self, change: Change) -> None:
         """A transaction with this change has ended."""
-        self._digests.extend(bytes(DIGEST * (change.count + len(change.gone))))
+        self._digests.extend(bytes(DIGEST * (change.added + len(change.gone))))
         for number, key, digest, _ in change.rows:
             self._numbers[key] = number
             self._put(number, digest)

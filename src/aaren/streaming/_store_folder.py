@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from aaren.errors import ModelFileError
 from aaren.streaming._snapshot import write_atomically
-from aaren.streaming._store_file import Identity
+from aaren.streaming._store_file import Identity, Progress, create_tables, read_meta
 
 FILE, LOG, NAME, LOCK = "store.sqlite", "store.sqlite-wal", "store.json", "store.lock"
 
@@ -66,6 +68,23 @@ def read_name(folder: Path) -> str | None:
 def write_name(folder: Path, name: str) -> None:
     """Write the name of the store that belongs here."""
     write_atomically(folder / NAME, json.dumps({"store": name}).encode() + b"\n")
+
+
+def make_store(db: sqlite3.Connection, folder: Path, wanted: Identity) -> str:
+    """Make a new store, or end the making of one that a kill interrupted; its name, which is drawn at random.
+
+    Raises:
+        ModelFileError: there is a store of which only the name is missing.
+    """
+    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+        create_tables(db, replace(wanted, store=secrets.token_hex(16)))
+    found, progress = read_meta(db, folder / FILE)
+    if progress != Progress():
+        raise ModelFileError(
+            f"{folder / NAME}: missing, though {FILE} holds streams; go back to a snapshot (StreamStore.restore)"
+        )
+    write_name(folder, found.store)
+    return found.store
 
 
 def check_identity(path: Path, found: Identity, wanted: Identity, accept_fingerprint: str | None) -> None:
