@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,10 +27,9 @@ from aaren.streaming._store import StreamStore
 class DurableStreams:
     """A `StreamPool` over a `StreamStore`: rows are in the journal of the store when `update` returns.
 
-    At the start the journal is replayed through the pool. Rows carry their number, and those that a record has in it
-    already are passed over, so that nothing is applied twice: neither by the replay, nor when a sender that saw no
-    answer sends its rows again. Streams that the pool has no room for move to the store in the transaction of the entry
-    of their call. After every `checkpoint_rows` rows, or `checkpoint_seconds`, the records that changed are written
+    At the start the journal is replayed through the pool. Rows that a record counts already are passed over, by the
+    replay and when a sender that saw no answer sends them again. Streams that the pool has no room for move to the
+    store in the transaction of the entry of their call. After every `checkpoint_rows` rows, or `checkpoint_seconds`, the records that changed are written
     piece by piece, one piece before each call, and the journal is dropped after the last.
 
     Args:
@@ -295,9 +295,9 @@ class DurableStreams:
         self._checkpoint = None
 
 
+@dataclass
 class _Group:
     """What the calls of a group leave to be written at its end, and how to take them back."""
 
-    def __init__(self) -> None:
-        self.entries: list[bytes] = []
-        self.undo: list[Callable[[], None]] = []
+    entries: list[bytes] = field(default_factory=list)
+    undo: list[Callable[[], None]] = field(default_factory=list)

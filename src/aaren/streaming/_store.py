@@ -101,9 +101,8 @@ class StreamStore(StateStore):
         self._directory = Directory(read_directory(self._db, self.path, self._digests, self._progress))
         numbers = {row[0] for row in self._db.execute("SELECT id FROM journal")}
         if missing := set(range(self._progress.first, self._progress.last + 1)) - numbers:
-            raise ModelFileError(
-                f"{self.path}: damaged: entry {min(missing)} of the journal is missing; {_READ_REMEDY}"
-            )
+            entry = f"entry {min(missing)} of the journal"
+            raise ModelFileError(f"{self.path}: damaged: {entry} is missing; {_READ_REMEDY}")
         self._oldest = min(numbers, default=self._progress.first)
         if found.fingerprint != wanted.fingerprint:
             with self._transaction() as db:
@@ -193,9 +192,8 @@ class StreamStore(StateStore):
     def checkpoint(self, records: Mapping[str, bytes | None], upto: int) -> None:
         """Write records and drop the journal up to an entry, both or neither.
 
-        A checkpoint of many records is written in pieces: `write` all but the last, so that entries can be appended
-        in between. The journal is dropped with the last piece, and replaying it until then does no harm, since a
-        record holds the number of the rows in it.
+        A checkpoint of many records is written in pieces: `write` all but the last, so that entries can be appended in
+        between. Replaying the journal until then does no harm, since a record holds the number of the rows in it.
 
         Args:
             records: by key; with what was written before, all that entries up to `upto` have changed.
