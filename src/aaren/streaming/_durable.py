@@ -29,8 +29,8 @@ class DurableStreams:
 
     At the start the journal is replayed through the pool. Rows that a record counts already are passed over, by the
     replay and when a sender that saw no answer sends them again. Streams that the pool has no room for move to the
-    store in the transaction of the entry of their call. After every `checkpoint_rows` rows, or `checkpoint_seconds`, the records that changed are written
-    piece by piece, one piece before each call, and the journal is dropped after the last.
+    store in the transaction of the entry of their call. After every `checkpoint_rows` rows, or `checkpoint_seconds`,
+    the records that changed are written piece by piece, one piece before each call, and then the journal is dropped.
 
     Args:
         model: a trained model.
