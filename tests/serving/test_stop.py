@@ -99,7 +99,7 @@ class _Slow(OwnedStreams):
 
 def slow(streams):
     """The same streams, slower."""
-    return _Slow(streams.pool, streams.durable)
+    return _Slow(streams.streams)
 
 
 def test_open_requests_are_answered(served, rows):
@@ -165,7 +165,7 @@ def test_a_store_that_cannot_be_written(served, rows, tmp_path):
     """If a row cannot be made durable the request gets 503 and nothing is taken; later it is."""
     service = served(store=tmp_path / "store")
     service.send(keyed("a", rows[:1]))
-    durable = service.service.batcher.streams.durable
+    durable = service.service.batcher.streams.streams
     append = durable.store.append
 
     def full(*entries):

@@ -10,7 +10,7 @@ from typing import Any
 
 from aaren.errors import DataError
 from aaren.models import Model
-from aaren.streaming import DurableStreams, PoolResult, RecordLayout, StreamPool, StreamStore
+from aaren.streaming import DurableStreams, PoolResult, StreamPool
 
 _CHECKPOINT_SECONDS = 60.0
 
@@ -19,21 +19,23 @@ class OwnedStreams:
     """All streams of the service, by whole key, that is namespace and key.
 
     Args:
-        pool: the streams.
-        durable: around the same pool; None keeps the streams in memory alone.
+        streams: in memory alone, or durable.
     """
 
-    def __init__(self, pool: StreamPool, durable: DurableStreams | None = None) -> None:
-        self.pool, self.durable = pool, durable
+    def __init__(self, streams: StreamPool | DurableStreams) -> None:
+        self.streams = streams
+        self.pool = streams.pool if isinstance(streams, DurableStreams) else streams
 
     def update(self, keys: Sequence[str], rows: Sequence[Any], numbers: Sequence[int | None]) -> PoolResult:
         """Apply rows, of which some say their number; durable when it returns, if there is a store."""
         counted = None if all(number is None for number in numbers) else self._numbers(keys, numbers)
-        return (self.pool if self.durable is None else self.durable).update(keys, rows, counted)
+        return self.streams.update(keys, rows, counted)
 
     def count_by_namespace(self) -> Counter[str]:
         """How many streams there are of each namespace, in memory or in the store."""
-        keys = self.pool.keys() if self.durable is None else {*self.pool.keys(), *self.durable.store.keys()}
+        keys = set(self.pool.keys())
+        if isinstance(self.streams, DurableStreams):
+            keys.update(self.streams.store.keys())
         return Counter(key.split("/", 1)[0] for key in keys)
 
     def _numbers(self, keys: Sequence[str], numbers: Sequence[int | None]) -> list[int]:
@@ -48,7 +50,7 @@ class OwnedStreams:
 
     def rows(self, key: str) -> int:
         """Rows of a stream so far, 0 if there is none."""
-        return int(self.pool.rows(key)) if key in self.pool else 0
+        return int(self.streams.rows(key)) if key in self.streams else 0
 
     def require(self, key: str) -> None:
         """Refuse a key without a stream.
@@ -56,19 +58,18 @@ class OwnedStreams:
         Raises:
             KeyError: there is none.
         """
-        if key not in self.pool:
+        if key not in self.streams:
             raise KeyError(key)
 
     def drop(self, key: str) -> None:
         """Forget a stream."""
         self.require(key)
-        (self.pool if self.durable is None else self.durable).drop(key)
+        self.streams.drop(key)
 
     def reset(self, key: str) -> None:
         """Begin a stream again."""
         self.require(key)
-        self.pool.reset(key)
-        self._keep(key)
+        self.streams.reset(key)
 
     def fork(self, key: str, new_key: str) -> None:
         """Give a new key the past of another one.
@@ -77,16 +78,15 @@ class OwnedStreams:
             DataError: the new key has a stream.
         """
         self.require(key)
-        if new_key in self.pool:
+        if new_key in self.streams:
             raise DataError("new_key: expected a key without a stream, received one that has one; drop it first")
-        self.pool.fork(key, new_key)
-        self._keep(new_key)
+        self.streams.fork(key, new_key)
 
     def save(self, key: str) -> bytes:
         """A snapshot of a stream, that `model.stream(path)` opens too; a series in it has the key of the client."""
         self.require(key)
         layout, stream = self.pool.layout, self.pool.model.stream()
-        layout.to_stream(layout.check(key, self.pool.record(key)), key.split("/", 1)[1], stream)
+        layout.to_stream(layout.check(key, self.streams.records([key])[0].tobytes()), key.split("/", 1)[1], stream)
         with tempfile.TemporaryDirectory(prefix="aaren-") as folder:
             path = Path(folder) / "snapshot"
             stream.save(path)
@@ -102,20 +102,14 @@ class OwnedStreams:
             path = Path(folder) / "snapshot"
             path.write_bytes(snapshot)
             try:
-                self.pool.load_state(key, path)
+                self.streams.load_state(key, path)
             except ValueError as error:
                 raise type(error)(str(error).replace(str(path), "snapshot")) from None
-        self._keep(key)
 
     def close(self) -> None:
         """A last checkpoint; the store is closed."""
-        if self.durable is not None:
-            self.durable.close()
-
-    def _keep(self, key: str) -> None:
-        """Make durable what was changed without a row."""
-        if self.durable is not None:
-            self.durable.set_record(key, self.pool.record(key))
+        if isinstance(self.streams, DurableStreams):
+            self.streams.close()
 
 
 def open_streams(
@@ -140,13 +134,13 @@ def open_streams(
     """
     if store is None:
         return OwnedStreams(model.pool(capacity, **options))
-    layout = RecordLayout(model.stream(**options))
-    kept = StreamStore(
-        store, fingerprint=model.fingerprint(), layout=layout.to_dict(), accept_fingerprint=accept_fingerprint
+    return OwnedStreams(
+        DurableStreams(
+            model,
+            store,
+            capacity,
+            checkpoint_seconds=_CHECKPOINT_SECONDS,
+            accept_fingerprint=accept_fingerprint,
+            **options,
+        )
     )
-    try:
-        pool = model.pool(capacity, store=kept, **options)
-        return OwnedStreams(pool, DurableStreams(pool, kept, checkpoint_seconds=_CHECKPOINT_SECONDS))
-    except BaseException:
-        kept.close()
-        raise

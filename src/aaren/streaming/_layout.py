@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,28 +142,42 @@ class RecordLayout:
         Raises:
             DataError: its size, its counts or a number of its state cannot be.
         """
-        if len(record) != self.record_bytes:
+        return self.check_all([key], [record])
+
+    def check_all(self, keys: Sequence[str], records: Sequence[bytes]) -> Tensor:
+        """Records of keys from outside as uint8 of shape (n, record_bytes).
+
+        Raises:
+            DataError: the size, the counts or a number of the state of one of them cannot be.
+        """
+        for key, record in zip(keys, records, strict=True):
+            if len(record) != self.record_bytes:
+                raise DataError(
+                    f"expected a record of {self.record_bytes} bytes, received {len(record)}; is it of another model?",
+                    source=f"stream {key!r}",
+                )
+        if not records:
+            return torch.empty(0, self.record_bytes, dtype=torch.uint8)
+        found = torch.frombuffer(bytearray(b"".join(records)), dtype=torch.uint8).view(len(records), -1)
+        rows, skipped, last = (self.column(found, name) for name in COUNTS)
+        sound = (skipped >= 0) & (skipped <= rows) & (last >= 0) & (last <= rows)
+        if not sound.all():
+            place = int(sound.argmin())
             raise DataError(
-                f"expected a record of {self.record_bytes} bytes, received {len(record)}; is it of another model?",
-                source=f"stream {key!r}",
-            )
-        found = torch.frombuffer(bytearray(record), dtype=torch.uint8)[None]
-        rows, skipped, last = (int(self.column(found, name)[0]) for name in COUNTS)
-        if not (0 <= skipped <= rows and 0 <= last <= rows):
-            raise DataError(
-                f"expected 0 <= skipped <= rows and 0 <= last_taken <= rows, received {skipped=}, {last=} and {rows=}; "
-                "the record is damaged",
-                source=f"stream {key!r}",
+                "expected 0 <= skipped <= rows and 0 <= last_taken <= rows, received "
+                f"skipped={skipped[place]}, last_taken={last[place]} and rows={rows[place]}; the record is damaged",
+                source=f"stream {keys[place]!r}",
             )
         for field in self._leaves:
             numbers = field.of(found)
-            sound = numbers.isfinite()
-            sound |= numbers.isnan() & self._nan[field.name]
-            sound |= numbers.isneginf() & self._endless[field.name]
-            if not bool(sound.all()):
+            fine = numbers.isfinite()
+            fine |= numbers.isnan() & self._nan[field.name]
+            fine |= numbers.isneginf() & self._endless[field.name]
+            each = fine.flatten(1).all(1).numpy() if fine.dim() > 1 else fine.numpy()
+            if not each.all():
                 raise DataError(
                     f"expected finite numbers in {field.name}, received others; the record is damaged",
-                    source=f"stream {key!r}",
+                    source=f"stream {keys[int(each.argmin())]!r}",
                 )
         return found
 
