@@ -168,7 +168,7 @@ def test_a_store_that_cannot_be_written(served, rows, tmp_path):
     durable = service.service.batcher.streams.streams
     append = durable.store.append
 
-    def full(*entries):
+    def full(*entries, records):
         raise ModelFileError("/somewhere/streams.sqlite: cannot be written: no space left on device")
 
     durable.store.append = full
