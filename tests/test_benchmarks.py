@@ -20,7 +20,7 @@ from aaren.ops import Backend, register_backend
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
-TIMED = ("prefix_attention", "layer", "training", "step", "memory", "pool")
+TIMED = ("prefix_attention", "layer", "training", "step", "memory", "pool", "endurance")
 
 
 @pytest.fixture

@@ -21,7 +21,6 @@ from aaren.streaming._store_file import (
     Identity,
     check_whole,
     open_file,
-    page_size,
     plain_errors,
     read_directory,
     read_entries,
@@ -92,7 +91,7 @@ class StreamStore(StateStore):
         if name is not None and not self.path.exists():
             raise ModelFileError(f"{self.path}: missing, though {NAME} is there; {_READ_REMEDY}")
         check_wal(self.folder / LOG)
-        self._db = open_file(self.path, page_size(wanted.layout))
+        self._db = open_file(self.path)
         if name is None:
             name = make_store(self._db, self.folder, wanted)
         found, self._progress = read_meta(self._db, self.path, name)
