@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,24 +148,36 @@ class RecordLayout:
                 source=f"stream {key!r}",
             )
         found = torch.frombuffer(bytearray(record), dtype=torch.uint8)[None]
-        rows, skipped, last = (int(self.column(found, name)[0]) for name in COUNTS)
-        if not (0 <= skipped <= rows and 0 <= last <= rows):
+        self.check_all([key], found)
+        return found
+
+    def check_all(self, keys: Sequence[str], records: Tensor) -> None:
+        """Records from outside, uint8 of shape (keys, record_bytes).
+
+        Raises:
+            DataError: the counts or a number of the state of one of them cannot be.
+        """
+        rows, skipped, last = (self.column(records, name) for name in COUNTS)
+        for place in np.flatnonzero((skipped < 0) | (skipped > rows) | (last < 0) | (last > rows))[:1].tolist():
+            counts = f"skipped={skipped[place]}, last={last[place]} and rows={rows[place]}"
             raise DataError(
-                f"expected 0 <= skipped <= rows and 0 <= last_taken <= rows, received {skipped=}, {last=} and {rows=}; "
-                "the record is damaged",
-                source=f"stream {key!r}",
+                f"expected 0 <= skipped <= rows and 0 <= last_taken <= rows, received {counts}; the record is damaged",
+                source=f"stream {keys[place]!r}",
             )
         for field in self._leaves:
-            numbers = field.of(found)
+            numbers = field.of(records).reshape(len(records), -1)
             sound = numbers.isfinite()
-            sound |= numbers.isnan() & self._nan[field.name]
-            sound |= numbers.isneginf() & self._endless[field.name]
-            if not bool(sound.all()):
+            if bool(sound.all()):
+                continue
+            if self._nan[field.name]:
+                sound |= numbers.isnan()
+            if self._endless[field.name]:
+                sound |= numbers.isneginf()
+            for place in (~sound.all(1)).nonzero()[:1].flatten().tolist():
                 raise DataError(
                     f"expected finite numbers in {field.name}, received others; the record is damaged",
-                    source=f"stream {key!r}",
+                    source=f"stream {keys[place]!r}",
                 )
-        return found
 
 
 def _require_constant(stream: ModelStream[Any, Any]) -> None:
