@@ -87,7 +87,9 @@ def test_more_keys_than_the_pool_had_room_for(forecaster, sensor_rows):
     assert [count for _, count, _, _ in outcomes] == [1] * 1500 + [2] * 1500
 
 
-@pytest.mark.parametrize(("seed", "buckets", "message"), [(1, 4, "expected model"), (0, 8, "expected buckets 8, received")])
+@pytest.mark.parametrize(
+    ("seed", "buckets", "message"), [(1, 4, "expected model"), (0, 8, "expected buckets 8, received")]
+)
 def test_another_state_is_refused(forecaster, sensor_rows, seed, buckets, message):
     """The state of another model, or of another number of buckets, is refused in words."""
     rows = sensor_rows(2, 2)
@@ -101,7 +103,7 @@ def test_another_layout_is_refused(forecaster, sensor_rows):
     step = BucketStep(forecaster(0), 4)
     _, state = take(step, sensor_rows(1, 1), None, [])
     other = json.dumps(json.loads(step.stamp) | {"layout": "0"})
-    with pytest.raises(ModelFileError, match="layout '0', received layout .*same versions and options"):
+    with pytest.raises(ModelFileError, match=r"layout '0', received layout .*same versions and options"):
         read_bucket(state, other, len(step._pool.layout.initial))
 
 
@@ -115,7 +117,7 @@ def test_damage_is_refused(forecaster, sensor_rows):
     size = len(step._pool.layout.initial)
     bucket = read_bucket(state, step.stamp, size)
     bucket.records[0, :8] = 255  # rows: -1
-    with pytest.raises(DataError, match="sensor 0.*damaged"):
+    with pytest.raises(DataError, match=r"sensor 0.*damaged"):
         take(step, rows, bucket.to_bytes(step.stamp), [])
     short = read_bucket(state, step.stamp, size)
     short.records = short.records[:, :-8].copy()

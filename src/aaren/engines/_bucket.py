@@ -106,8 +106,8 @@ def _other(found: str, stamp: str) -> ModelFileError:
     parts = [name for name in here if there.get(name) != here[name]]
     remedies = {
         "schema": "go on with the version of aaren that began the query",
-        "model": "go on with that model, or begin another query with a checkpoint folder of its own",
-        "layout": "go on with the same versions and options, or begin another query with a checkpoint folder of its own",
+        "model": "go on with that model, or begin another query with its own checkpoint",
+        "layout": "go on with the same versions and options, or begin another query with its own checkpoint",
         "buckets": "a key must stay in its bucket: go on with the same number",
     }
     expected = ", ".join(f"{name} {here[name]!r}" for name in parts)

@@ -17,13 +17,19 @@ from aaren.streaming import open_stream
 
 
 def spark_streams(
-    df: Any, model_directory: str | Path, *, key: str = "key", number: str | None = None, buckets: int = 256, **options: Any
+    df: Any,
+    model_directory: str | Path,
+    *,
+    key: str = "key",
+    number: str | None = None,
+    buckets: int = 256,
+    **options: Any,
 ) -> Any:
     """What the streams of a model say to the rows of a streaming DataFrame.
 
     Each row is taken as if it came alone, so that nothing depends on how Spark cuts micro-batches: a refused row does
     not stop the next one. Rows of one key in a micro-batch are taken in the order of `number`, or without it in the
-    order of the model's time columns; text sorts as text there, so times must all be written in one way, the year first.
+    order of the model's time columns; text sorts as text there: write all times in one way, the year first.
 
     Null is a missing value; NaN is a bad one.
 
@@ -39,8 +45,8 @@ def spark_streams(
 
     Returns:
         A streaming DataFrame for output mode "append", with a row for each row of `df`: `key`; `rows`, those that the
-        stream has counted after it; `status`, "taken", "skipped", "refused" or "duplicate"; `error`, why it was refused;
-        and the arrays of `PoolResult` as columns, null where the row was not taken.
+        stream has counted after it; `status`, "taken", "skipped", "refused" or "duplicate"; `error`, why it was
+        refused; and the arrays of `PoolResult` as columns, null where the row was not taken.
 
     Raises:
         MissingDependencyError: pyspark, or a package that it needs, is not installed.
@@ -66,7 +72,10 @@ def spark_streams(
         )
     step = BucketStep(model, buckets, **options)
     processor = SparkStreams(str(model_directory), step.stamp, buckets, key, number, order, columns, options)
-    column = functions.col
+
+    def column(name: str) -> Any:  # in quotes, since a dot would ask for a field
+        return functions.col("`" + name.replace("`", "``") + "`")
+
     nulls = [column(name).isNull() for name in columns]
     some_null = nulls[0]
     for null in nulls[1:]:
@@ -76,9 +85,12 @@ def spark_streams(
     bucket = functions.pmod(functions.xxhash64(text), functions.lit(buckets)).cast("int")
     wanted = [column(name) for name in columns if name != key]
     if number is not None:
-        wanted.append(column(number).cast("long").alias(number))
+        wanted.append(column(number).try_cast("long").alias(number))
     prepared = df.select(
-        bucket.alias(BUCKET), column(key).cast("string").alias(key), *wanted, functions.when(some_null, marks).alias(ABSENT)
+        bucket.alias(BUCKET),
+        column(key).cast("string").alias(key),
+        *wanted,
+        functions.when(some_null, marks).alias(ABSENT),
     )
     return prepared.groupBy(BUCKET).transformWithStateInPandas(
         statefulProcessor=processor, outputStructType=output_schema(step), outputMode="append", timeMode="none"

@@ -53,9 +53,11 @@ class BucketStep:
         try:
             pool.set_records(known, bucket.of(known))
             result = pool.update(keys, columns, numbers, hold_back=False)
-            bucket.put(pool.keys(), pool.records(pool.keys()))
+            there = pool.keys()
+            bucket.put(there, pool.records(there))
         finally:
-            for key in pool.keys():
+            left = pool.keys()
+            for key in left:
                 pool.drop(key)
         return result, bucket.to_bytes(self.stamp)
 
@@ -68,4 +70,3 @@ class BucketStep:
         if streams > self._pool.capacity:
             self._pool = StreamPool(self._model, 2 * streams, **self._options)
         return self._pool
-
