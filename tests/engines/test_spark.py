@@ -87,7 +87,7 @@ def expect(rows: list[dict[str, Any]], found: list[dict[str, Any]], pool: Any) -
     taken = [row for row in found if row["status"] == "taken"]
     assert sorted((row["key"], row["rows"]) for row in taken) == sorted(wanted)
     for row in taken:
-        np.testing.assert_allclose(row["mean"], wanted[row["key"], row["rows"]], rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(row["mean"], wanted[row["key"], row["rows"]].ravel(), rtol=1e-4, atol=1e-5)
 
 
 class TestSpark:

@@ -46,7 +46,8 @@ def spark_streams(
     Returns:
         A streaming DataFrame for output mode "append", with a row for each row of `df`: `key`; `rows`, those that the
         stream has counted after it; `status`, "taken", "skipped", "refused" or "duplicate"; `error`, why it was
-        refused; and the arrays of `PoolResult` as columns, null where the row was not taken.
+        refused; and the arrays of `PoolResult` as columns, null where the row was not taken. What is an array
+        of (horizon, targets) for a row there, comes flat: `mean[step * targets + target]`.
 
     Raises:
         MissingDependencyError: pyspark, or a package that it needs, is not installed.
@@ -57,14 +58,14 @@ def spark_streams(
     for package in ("pandas", "pyarrow", "google.protobuf"):
         optional(package, "spark_streams", "spark")
     from aaren.engines._spark_processor import SparkStreams
-    from aaren.engines._spark_schema import ABSENT, BUCKET, output_schema
+    from aaren.engines._spark_schema import ABSENT, BUCKET, KEY, NUMBER, cell, output_schema
 
     if not isinstance(buckets, int) or buckets < 1:
         raise ValueError(f"buckets: expected a whole number, at least 1, received {buckets!r}")
     model = aaren.load(model_directory)
     stream = open_stream(model, None, **options)
     columns = _columns(df, stream.schema, key, number)
-    order = (number,) if number is not None else stream.schema.time
+    order = (NUMBER,) if number is not None else tuple(cell(place) for place in range(len(stream.schema.time)))
     if not order:
         raise ValueError(
             "number: expected the column with the number of each row, received None, and the model has no time column; "
@@ -83,15 +84,11 @@ def spark_streams(
     marks = functions.concat(*[functions.when(null, "1").otherwise("0") for null in nulls])
     text = functions.coalesce(column(key).cast("string"), functions.lit(""))
     bucket = functions.pmod(functions.xxhash64(text), functions.lit(buckets)).cast("int")
-    wanted = [column(name) for name in columns if name != key]
+    wanted = [bucket.alias(BUCKET), column(key).cast("string").alias(KEY)]
+    wanted += [column(name).alias(cell(place)) for place, name in enumerate(columns)]
     if number is not None:
-        wanted.append(column(number).try_cast("long").alias(number))
-    prepared = df.select(
-        bucket.alias(BUCKET),
-        column(key).cast("string").alias(key),
-        *wanted,
-        functions.when(some_null, marks).alias(ABSENT),
-    )
+        wanted.append(column(number).try_cast("long").alias(NUMBER))
+    prepared = df.select(*wanted, functions.when(some_null, marks).alias(ABSENT))
     return prepared.groupBy(BUCKET).transformWithStateInPandas(
         statefulProcessor=processor, outputStructType=output_schema(step), outputMode="append", timeMode="none"
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyspark.sql.streaming.stateful_processor import StatefulProcessor, StatefulProcessorHandle
 
 import aaren
-from aaren.engines._spark_schema import ABSENT, BUCKET, output_frame, refused_frame
+from aaren.engines._spark_schema import ABSENT, KEY, NUMBER, cell, output_frame, refused_frame
 from aaren.engines._step import BucketStep
 from aaren.errors import ModelFileError
 
@@ -44,8 +44,6 @@ class SparkStreams(StatefulProcessor):
     ) -> None:
         self._directory, self._stamp, self._buckets = directory, stamp, buckets
         self._key, self._number, self._order, self._columns = key, number, order, columns
-        own = () if number is None else (number,)
-        self._names = (BUCKET, key, *(name for name in columns if name != key), *own, ABSENT)
         self._options = tuple(sorted(options.items()))
 
     def init(self, handle: StatefulProcessorHandle) -> None:
@@ -60,7 +58,8 @@ class SparkStreams(StatefulProcessor):
         """
         step = _step(self._directory, self._stamp, self._buckets, self._options)
         frame = pd.concat(list(rows), ignore_index=True)
-        frame.columns = pd.Index(self._names)  # Spark has renamed those that are no identifiers
+        if self._number is not None:
+            frame[NUMBER] = pd.to_numeric(frame[NUMBER])  # all null comes as objects
         frame = frame.sort_values([*self._order], kind="stable", ignore_index=True)
         wrong = self._unnumbered(frame)
         if wrong.any():
@@ -69,33 +68,32 @@ class SparkStreams(StatefulProcessor):
         if not len(frame):
             return
         kept = self._state.get()
-        keys = frame[self._key].tolist()
-        columns = {name: cells(frame, name, place) for place, name in enumerate(self._columns)}
-        numbers = None if self._number is None else frame[self._number].to_numpy(np.int64)
+        keys = frame[KEY].tolist()
+        columns = {name: cells(frame, place) for place, name in enumerate(self._columns)}
+        numbers = None if self._number is None else frame[NUMBER].to_numpy(np.int64)
         result, state = step.take(keys, columns, numbers, None if kept is None else bytes(kept[0]))
         self._state.update((state,))
         yield output_frame(keys, result)
 
     def _unnumbered(self, frame: Any) -> NDArray[np.bool_]:
         """Which rows have no key, or a number that is none."""
-        wrong = frame[self._key].isna()
+        wrong = frame[KEY].isna()
         if self._number is not None:
-            wrong |= ~(frame[self._number] >= 1)
+            wrong |= ~(frame[NUMBER] >= 1)
         return wrong.to_numpy(bool)
 
     def close(self) -> None:
         """Nothing is open."""
 
 
-def cells(frame: Any, name: str, place: int) -> NDArray[Any]:
+def cells(frame: Any, place: int) -> NDArray[Any]:
     """Cells of a column, with None where Spark had null and NaN where it had NaN."""
-    found: NDArray[Any] = frame[name].to_numpy()
-    marks = frame[ABSENT]
-    if marks.notna().any():
-        absent = np.array([mark is not None and mark[place] == "1" for mark in marks], dtype=np.bool_)
-        if absent.any():
-            found = found.astype(object)
-            found[absent] = None
+    column, marks = frame[cell(place)], frame[ABSENT]
+    absent = np.array([isinstance(mark, str) and mark[place] == "1" for mark in marks], dtype=np.bool_)
+    if not absent.any():
+        return column.to_numpy()
+    found: NDArray[Any] = column.astype(object).to_numpy(copy=True)
+    found[absent] = None
     return found
 
 
