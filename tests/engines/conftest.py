@@ -48,7 +48,15 @@ def make_rows(keys: int, steps: int, seed: int = 0) -> list[dict[str, Any]]:
     for step in range(steps):
         for key in range(keys):
             date, (one, two) = START + step * HOUR, random.standard_normal(2).tolist()
-            rows.append({"key": f"sensor {key}", "number": step + 1, "date": str(date), "PM2.5": one, "wind": two})
+            rows.append(
+                {
+                    "key": f"sensor {key}",
+                    "number": step + 1,
+                    "date": str(date.astype("datetime64[s]")),
+                    "PM2.5": one,
+                    "wind": two,
+                }
+            )
     return rows
 
 

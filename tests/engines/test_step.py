@@ -76,7 +76,9 @@ def test_a_stream_without_a_row_is_not_kept(forecaster, sensor_rows):
     rows = sensor_rows(2, 1)
     rows[1]["PM2.5"] = "x"
     step = BucketStep(forecaster(0), 1)
-    _, state = take(step, rows, None, [])
+    _, state = take(step, rows[1:], None, [])
+    assert not read_bucket(state, step.stamp, len(step._pool.layout.initial)).places
+    _, state = take(step, rows, state, [])
     assert list(read_bucket(state, step.stamp, len(step._pool.layout.initial)).places) == ["sensor 0"]
 
 

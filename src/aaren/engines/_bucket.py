@@ -86,7 +86,7 @@ def read_bucket(data: bytes | None, stamp: str, record_bytes: int) -> Bucket:
         raise _other(found, stamp)
     records, ends = tensors["records"], tensors["ends"].tolist()
     text = tensors["keys"].tobytes()
-    names = [text[start:end].decode() for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    names = [text[start:end].decode() for start, end in zip([0, *ends][:-1], ends, strict=True)]
     bucket = Bucket(np.array(records), {name: place for place, name in enumerate(names)})
     if records.shape != (len(bucket.places), record_bytes):
         received = f"shape {records.shape} with {len(bucket.places)} keys"
