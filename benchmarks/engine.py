@@ -63,8 +63,10 @@ def write(folder: Path, batches: Sequence[tuple[str, np.ndarray]]) -> list[dict[
 
     folder.mkdir()
     random, found = np.random.default_rng(1), []
+    counts = np.zeros(len(batches[0][1]), dtype=np.int64)  # each row is the next hour of its stream: no gaps
     for index, (_, streams) in enumerate(batches):
-        times = np.full(len(streams), START + index * HOUR)
+        times = START + counts[streams] * HOUR
+        counts[streams] += 1
         rows = {"key": [f"stream-{n}" for n in streams.tolist()], "date": times}
         rows |= {name: random.standard_normal(len(streams)) for name in NAMES}
         pq.write_table(pa.table(rows), folder / f"{index:04d}.parquet")

@@ -47,12 +47,13 @@ def make_rows(keys: int, steps: int, seed: int = 0) -> list[dict[str, Any]]:
     random, rows = np.random.default_rng(seed), []
     for step in range(steps):
         for key in range(keys):
-            date, (one, two) = START + step * HOUR, random.standard_normal(2).tolist()
+            date = str((START + step * HOUR).astype("datetime64[s]"))
+            one, two = random.standard_normal(2).tolist()
             rows.append(
                 {
                     "key": f"sensor {key}",
                     "number": step + 1,
-                    "date": str(date.astype("datetime64[s]")),
+                    "date": date,
                     "PM2.5": one,
                     "wind": two,
                 }
