@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aaren.streaming import StreamStore
+
+RECORD = 4_700
+"""Bytes of a record."""
 
 
 class Engine(ABC):
@@ -35,7 +38,7 @@ class Engine(ABC):
         """Records in one transaction."""
 
     @abstractmethod
-    def load(self, keys: Iterable[str]) -> dict[str, bytes]:
+    def load(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Records by key."""
 
     @abstractmethod
@@ -71,7 +74,7 @@ class PlainSQLite(Engine):
         )
         self.db.execute("COMMIT")
 
-    def load(self, keys: Iterable[str]) -> dict[str, bytes]:
+    def load(self, keys: Sequence[str]) -> dict[str, bytes]:
         query = "SELECT record FROM records WHERE key = ?"
         return {key: self.db.execute(query, (key,)).fetchone()[0] for key in keys}
 
@@ -99,7 +102,7 @@ class LMDB(Engine):
             for key, record in records.items():
                 transaction.put(key.encode(), record)
 
-    def load(self, keys: Iterable[str]) -> dict[str, bytes]:
+    def load(self, keys: Sequence[str]) -> dict[str, bytes]:
         with self.env.begin(db=self.records) as transaction:
             return {key: transaction.get(key.encode()) for key in keys}
 
@@ -128,7 +131,7 @@ class RocksDB(Engine):
             batch.put(b"r" + key.encode(), record)
         self.db.write(batch, self.synced)
 
-    def load(self, keys: Iterable[str]) -> dict[str, bytes]:
+    def load(self, keys: Sequence[str]) -> dict[str, bytes]:
         return {key: self.db[b"r" + key.encode()] for key in keys}
 
     def close(self) -> None:
@@ -139,7 +142,7 @@ class Ours(Engine):
     """`StreamStore`: SQLite with a checksum on everything and the keys in memory."""
 
     def open(self) -> None:
-        self.store = StreamStore(self.folder, fingerprint="f" * 64, layout={})
+        self.store = StreamStore(self.folder, fingerprint="f" * 64, layout={"record_bytes": RECORD})
 
     def append(self, entry: bytes) -> None:
         self.store.append(entry)
@@ -147,7 +150,7 @@ class Ours(Engine):
     def write(self, records: Mapping[str, bytes]) -> None:
         self.store.write(records)
 
-    def load(self, keys: Iterable[str]) -> dict[str, bytes]:
+    def load(self, keys: Sequence[str]) -> dict[str, bytes]:
         return self.store.load(keys)
 
     def close(self) -> None:

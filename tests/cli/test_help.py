@@ -37,6 +37,7 @@ VERBS = {
     "evaluate": ["MODEL", "DATA", "--part", "--split", "--episodes", "--mode", "--target-return", "--seed", "--json"],
     "predict": ["MODEL", "DATA", "--output", "--json"],
     "stream": ["MODEL", "--follow", "--state", "--save-every", "--on-bad-row", "--max-gap", "--series"],
+    "serve": ["--host", "--port", "--tokens", "--new-token", "--store", "--capacity", "--on-bad-row", "--max-wait-ms"],
     "doctor": ["--json"],
     "demo": ["--output"],
 }
@@ -63,7 +64,7 @@ def test_the_first_page(aaren: Command) -> None:
     page = aaren("--help")
     assert page.code == 0
     assert aaren().out == page.out
-    for verb in ("demo", "train", "evaluate", "predict", "stream", "doctor"):
+    for verb in ("demo", "train", "evaluate", "predict", "stream", "serve", "doctor"):
         assert re.search(rf"│ {verb} +[A-Z]", page.out)
     assert "aaren train forecaster data.csv --target load --horizon 24" in page.out
     assert "Exit codes: 0 done" in page.out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -140,15 +139,3 @@ def answers() -> Callable[..., list[dict[str, Any] | None]]:
         return [None if prediction is None else prediction.to_dict() for prediction in predictions]
 
     return said
-
-
-@pytest.fixture(scope="session")
-def stand_in_pool() -> type:
-    """A pool with one plain `Stream` per key, over a store."""
-    folder = str(Path(__file__).parent)
-    sys.path.insert(0, folder)
-    try:
-        from stand_in_pool import StandInPool
-    finally:
-        sys.path.remove(folder)
-    return StandInPool

@@ -23,9 +23,13 @@ class DictStore(StateStore):
         """Those that are there."""
         return {key: self.records[key] for key in keys if key in self.records}
 
-    def write(self, records: Mapping[str, bytes]) -> None:
+    def write(self, records: Mapping[str, bytes | None]) -> None:
         """Keep them."""
-        self.records.update(records)
+        for key, record in records.items():
+            if record is None:
+                self.records.pop(key, None)
+            else:
+                self.records[key] = record
         self.writes += 1
 
 

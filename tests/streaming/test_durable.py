@@ -19,26 +19,21 @@ from hypothesis.extra.numpy import array_shapes, arrays, floating_dtypes
 from aaren import Forecaster
 from aaren.data import SeriesSet
 from aaren.errors import DataError, ModelFileError
-from aaren.streaming import DurableStreams, StreamStore
+from aaren.streaming import DurableStreams, RowStatus, StreamPool
 from aaren.streaming._entry import decode_entry, encode_entry, take
 
 KEYS = ["a", "b", "c"]
 Rows = list[dict[str, Any]]
 Make = Callable[..., DurableStreams]
+Plain = Callable[[DurableStreams, dict[str, Rows]], None]
 
 
 @pytest.fixture
-def make(model: Forecaster, tmp_path: Path, stand_in_pool: Any) -> Make:
+def make(model: Forecaster, tmp_path: Path) -> Make:
     """Open the durable streams of this test, as a process that starts does."""
 
-    def streams(capacity: int = 10, on_bad_row: str = "error", **options: Any) -> DurableStreams:
-        store = StreamStore(tmp_path / "store", fingerprint=model.fingerprint(), layout={"snapshot": 1})
-        pool = stand_in_pool(model, store, tmp_path, capacity=capacity, on_bad_row=on_bad_row)
-        try:
-            return DurableStreams(pool, store, **options)
-        except BaseException:
-            store.close()
-            raise
+    def streams(capacity: int = 10, **options: Any) -> DurableStreams:
+        return DurableStreams(model, tmp_path / "store", capacity, **options)
 
     return streams
 
@@ -51,17 +46,26 @@ def rows(etth1: SeriesSet, rows_of: Any) -> Rows:
 
 
 @pytest.fixture
-def plain(model: Forecaster, tmp_path: Path) -> Callable[[Rows], bytes]:
-    """The record of a plain stream after some rows."""
+def plain(model: Forecaster) -> Plain:
+    """Hold streams to what a pool of plain ones holds after some rows of each key."""
 
-    def record(rows: Rows) -> bytes:
-        stream = model.stream()
-        for row in rows:
-            stream.update(row)
-        stream.save(tmp_path / "plain")
-        return (tmp_path / "plain").read_bytes()
+    def compare(streams: DurableStreams, given: dict[str, Rows]) -> None:
+        for key, rows in given.items():
+            pool: StreamPool = model.pool(1)
+            pool.update(["x"] * len(rows), rows).raise_first()
+            same_record(streams, streams.records([key]), pool.records(["x"]))
 
-    return record
+    return compare
+
+
+def same_record(streams: DurableStreams, one: Any, other: Any) -> None:
+    """Whole numbers are equal, floats within the rounding of float32."""
+    for field in streams.layout.fields:
+        left, right = (each[:, field.offset : field.offset + field.nbytes].view(field.dtype) for each in (one, other))
+        if field.dtype.startswith("float"):
+            np.testing.assert_allclose(left, right, rtol=2e-4, atol=2e-4, err_msg=field.name)
+        else:
+            np.testing.assert_array_equal(left, right, err_msg=field.name)
 
 
 def _end(streams: DurableStreams) -> None:
@@ -69,32 +73,51 @@ def _end(streams: DurableStreams) -> None:
     streams.store.close()
 
 
-def test_a_restart_replays_the_journal(make: Make, rows: Rows, plain: Callable[[Rows], bytes]) -> None:
+def _status(result: Any) -> list[int]:
+    return result.status.tolist()
+
+
+def test_a_restart_replays_the_journal(make: Make, rows: Rows, plain: Plain) -> None:
     """What was acknowledged is there after an end without a word; what is sent again is passed over."""
     streams = make(capacity=2)
     for number in range(1, 11):
         result = streams.update(KEYS, [rows[number - 1]] * 3, [number] * 3)
-        assert list(result.status) == [0, 0, 0]
+        assert _status(result) == [0, 0, 0]
     _end(streams)
     streams = make(capacity=2)
     assert [streams.rows(key) for key in KEYS] == [10, 10, 10]
+    assert all(key in streams for key in KEYS)
+    assert "d" not in streams
     result = streams.update(["a", "a", "b"], [rows[9], rows[10], rows[9]], [10, 11, 10])
-    assert list(result.status) == [3, 0, 3]
+    assert _status(result) == [3, 0, 3]
     _end(streams)
     streams = make()
-    assert [streams.pool.record(key) for key in KEYS] == [plain(rows[:11]), plain(rows[:10]), plain(rows[:10])]
+    plain(streams, {"a": rows[:11], "b": rows[:10], "c": rows[:10]})
     _end(streams)
 
 
-def test_rows_without_numbers(make: Make, rows: Rows, plain: Callable[[Rows], bytes]) -> None:
+def test_a_replay_of_the_same_calls_is_exact(make: Make, rows: Rows) -> None:
+    """Where calls are replayed from their first row, records come back bit for bit."""
+    streams = make()
+    for number in range(1, 9):
+        streams.update(KEYS, {name: [row[name] for row in rows[number : number + 3]] for name in rows[0]})
+    before = streams.records(KEYS)
+    _end(streams)
+    streams = make()
+    assert (streams.records(KEYS) == before).all()
+    _end(streams)
+
+
+def test_rows_without_numbers(make: Make, rows: Rows, plain: Plain) -> None:
     """Rows without a number take the next one, several of a key in one call as well, and are replayed with it."""
     streams = make()
     streams.update(["a", "b", "a", "a"], [rows[0], rows[0], rows[1], rows[2]])
     columns = {name: [row[name] for row in (rows[3], rows[1])] for name in rows[0]}
     streams.update(["a", "b"], columns)
+    streams.update(np.array([7]), rows[:1])
     _end(streams)
     streams = make()
-    assert [streams.pool.record(key) for key in "ab"] == [plain(rows[:4]), plain(rows[:2])]
+    plain(streams, {"a": rows[:4], "b": rows[:2], "7": rows[:1]})
     _end(streams)
 
 
@@ -103,25 +126,34 @@ def test_refused_and_skipped_rows(make: Make, rows: Rows) -> None:
     bad = {**rows[1], "OT": math.nan}
     streams = make()
     result = streams.update(["a", "b", "c"], [rows[0], bad, rows[0]], [1, 1, 1])
-    assert (list(result.status), list(result.errors)) == ([0, 2, 0], [1])
-    result = streams.update(["a", "c"], [bad, rows[2]], [2, 3])
-    assert list(result.status) == [2, 2]
+    assert (_status(result), list(result.errors)) == ([0, 2, 0], [1])
+    assert _status(streams.update(["a", "c"], [bad, rows[2]], [2, 3])) == [2, 2]
     assert streams.store.journal_length == 1, "a call that changes nothing leaves nothing"
-    streams.close()
-    streams = make(on_bad_row="skip")
-    assert list(streams.update(["a", "b"], [bad, rows[0]], [2, 1]).status) == [1, 0]
     _end(streams)
-    with pytest.raises(
-        ModelFileError, match=r"expected row 2 of key 'a' to be taken as before.*open the store with the"
+    streams = make()
+    assert ("b" in streams, streams.rows("b")) == (False, 0)
+    _end(streams)
+
+
+def test_options_belong_to_the_store(make: Make, rows: Rows, tmp_path: Path, model: Forecaster) -> None:
+    """A store is not opened with options that would make other states of its rows; others may change."""
+    bad = {**rows[1], "OT": math.nan}
+    streams = make(on_bad_row="skip", max_gap=5)
+    assert _status(streams.update(["a", "b", "a"], [rows[0], rows[0], bad])) == [0, 0, 1]
+    _end(streams)
+    for options, words in (
+        ({}, "max_gap: expected 10000, received 5"),
+        ({"max_gap": 5}, "on_bad_row: expected error, received skip"),
     ):
-        make()
-    streams = make(on_bad_row="skip")
-    assert [streams.rows(key) for key in KEYS] == [2, 1, 1]
+        with pytest.raises(ModelFileError, match=words):
+            make(**options)
+    streams = make(on_bad_row="skip", max_gap=5, warmup=0)
+    assert (streams.rows("a"), streams.rows("b")) == (2, 1)
     _end(streams)
 
 
-def test_checkpoints_go_on_piece_by_piece(make: Make, rows: Rows, plain: Callable[[Rows], bytes]) -> None:
-    """A checkpoint writes one piece before each call, drops the journal with the last; an end between is harmless."""
+def test_checkpoints_go_on_piece_by_piece(make: Make, rows: Rows, plain: Plain) -> None:
+    """A checkpoint writes one piece before each call, drops the journal after the last; an end between is harmless."""
     keys = [f"k{n}" for n in range(6)]
     options = {"checkpoint_rows": 12, "checkpoint_keys": 2}
     lengths = []
@@ -132,82 +164,168 @@ def test_checkpoints_go_on_piece_by_piece(make: Make, rows: Rows, plain: Callabl
         if number in (4, 5):
             _end(streams)
             streams = make(**options)
-    assert min(lengths[2:]) <= 3, "the journal is dropped"
-    assert [streams.pool.record(key) for key in keys] == [plain(rows[:11])] * 6
+    assert min(lengths[2:]) <= 4, "the journal is dropped"
+    plain(streams, dict.fromkeys(keys, rows[:11]))
     streams.close()
     streams = make(checkpoint_seconds=0.0)
     assert (streams.store.journal_length, len(streams.store)) == (0, 6)
-    streams.update(keys[:1], rows[11:12])
-    assert streams.store.journal_length == 1
-    streams.update(keys[:1], rows[12:13])
-    assert streams.store.journal_length == 1, "the first of the two went into the record"
+    for row in rows[11:16]:
+        streams.update(keys[:1], [row])
+    assert streams.store.journal_length < 5, "time began a checkpoint"
     _end(streams)
 
 
 def test_a_failed_append_changes_nothing(make: Make, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the journal cannot be written the call raises, the streams are as before; the rows can be sent again."""
-    streams = make()
+    streams = make(capacity=2)
     streams.update(["a"], rows[:1], [1])
-    before = streams.pool.record("a")
+    before = streams.records(["a"])
 
-    def full(*_: bytes) -> int:
+    def full(*_: bytes, records: Any) -> int:
         raise ModelFileError("the disk is full")
 
     monkeypatch.setattr(streams.store, "append", full)
-    with pytest.raises(ModelFileError, match="the disk is full"):
-        streams.update(["a", "new"], [rows[1], rows[0]], [2, 1])
-    with pytest.raises(ModelFileError, match="the disk is full"), streams.group():
-        streams.update(["a"], [rows[1]], [2])
-        streams.update(["a", "new"], [rows[2], rows[0]], [3, 1])
+    for keys in (["a", "new"], ["new", "newer", "a"]):
+        with pytest.raises(ModelFileError, match="the disk is full"):
+            streams.update(keys, [rows[1] if key == "a" else rows[0] for key in keys])
+        with pytest.raises(ModelFileError, match="the disk is full"), streams.group():
+            streams.update(["a"], [rows[1]], [2])
+            streams.update(keys, [rows[2] if key == "a" else rows[0] for key in keys])
+            streams.update(["b", "c"], [rows[0]] * 2)
+        for change in (lambda: streams.drop("a"), lambda: streams.fork("a", "b"), lambda: streams.reset("a")):
+            with pytest.raises(ModelFileError, match="the disk is full"):
+                change()
+        assert [key in streams for key in ("a", "b", "c", "new", "newer")] == [True, False, False, False, False]
+        assert (streams.records(["a"]) == before).all()
     monkeypatch.undo()
-    assert (streams.pool.record("a"), "new" in streams.pool) == (before, False)
     with pytest.raises(DataError, match="received bytes"):
         streams.update(["a"], [{**rows[1], "note": b"?"}], [2])
-    assert streams.pool.record("a") == before
-    assert list(streams.update(["a", "new"], [rows[1], rows[0]], [2, 1]).status) == [0, 0]
+    assert (streams.records(["a"]) == before).all()
+    assert _status(streams.update(["a", "new"], [rows[1], rows[0]], [2, 1])) == [0, 0]
     _end(streams)
 
 
-def test_a_group_is_one_sync(make: Make, rows: Rows, plain: Callable[[Rows], bytes]) -> None:
-    """Calls in a group are in the journal at its end, all of them; an error in between takes all of them back."""
+def test_an_eviction_waits_for_its_entry(make: Make, rows: Rows, plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that moves its own rows out of memory and ends before its entry is written leaves none of them behind."""
+    streams = make(capacity=2)
+    streams.update(KEYS, [rows[0]] * 3)
+    commits = []
+
+    def killed(*entries: bytes, records: Any) -> int:
+        commits.append((len(entries), len(records)))
+        raise SystemExit
+
+    monkeypatch.setattr(streams.store, "append", killed)
+    with pytest.raises(SystemExit):
+        streams.update([*KEYS, "d", "e"], [rows[1]] * 3 + [rows[0]] * 2)
+    assert commits[0][0] == 1
+    assert commits[0][1] >= 3, "what was moved is written with the entry"
+    _end(streams)
+    streams = make(capacity=2)
+    assert [streams.rows(key) for key in (*KEYS, "d")] == [1, 1, 1, 0]
+    other = {**rows[1], "OT": 3.0}
+    assert _status(streams.update(KEYS, [other] * 3, [2] * 3)) == [0, 0, 0], "not duplicates"
+    _end(streams)
     streams = make()
+    plain(streams, {key: [rows[0], other] for key in KEYS})
+    _end(streams)
+
+
+def test_an_interrupt_after_the_entry(make: Make, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If Ctrl-C comes when the entry is durable, the rows stay applied and are duplicates when they come again."""
+    streams = make()
+    append = streams.store.append
+
+    def interrupted(*entries: bytes, records: Any) -> int:
+        append(*entries, records=records)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(streams.store, "append", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        streams.update(["a"], rows[:1], [1])
+    monkeypatch.undo()
+    assert _status(streams.update(["a"], rows[:1], [1])) == [RowStatus.DUPLICATE]
+    _end(streams)
+
+
+def test_a_group_is_one_sync(make: Make, rows: Rows, plain: Plain) -> None:
+    """Calls in a group are in the journal at its end, all of them; an error in between takes all of them back."""
+    streams = make(capacity=2)
     with streams.group():
         streams.update(["a"], rows[:1], [1])
         streams.update(["a", "b"], [rows[1], rows[0]], [2, 1])
-        assert streams.store.journal_length == 0
-        with pytest.raises(ValueError, match="expected no group in progress"):
-            streams.checkpoint()
-    assert streams.store.journal_length == 2
+        streams.update(["c", "d"], [rows[0]] * 2)
+        assert (streams.store.journal_length, len(streams.store)) == (0, 0)
+        for what in (streams.checkpoint, lambda: streams.drop("a"), lambda: streams.group().__enter__()):
+            with pytest.raises(ValueError, match="expected no group in progress"):
+                what()
+    assert streams.store.journal_length == 3
     with pytest.raises(RuntimeError), streams.group():
-        streams.update(["a", "c"], [rows[2], rows[0]], [3, 1])
+        streams.update(["a", "e"], [rows[2], rows[0]], [3, 1])
+        streams.update(["b", "c", "f"], [rows[1], rows[1], rows[0]])
         raise RuntimeError
+    assert [streams.rows(key) for key in "abcdef"] == [2, 1, 1, 1, 0, 0]
+    plain(streams, {"a": rows[:2], "c": rows[:1]})
     _end(streams)
     streams = make()
-    assert [streams.rows(key) for key in KEYS] == [2, 1, 0]
-    assert streams.pool.record("a") == plain(rows[:2])
+    assert [streams.rows(key) for key in "abcdef"] == [2, 1, 1, 1, 0, 0]
+    plain(streams, {"a": rows[:2]})
     _end(streams)
 
 
-def test_records_can_be_set_and_dropped(make: Make, rows: Rows, plain: Callable[[Rows], bytes]) -> None:
-    """A key with another record, or dropped, is so after a restart: no row of its past comes back."""
-    streams = make()
+def test_records_are_replaced_for_good(make: Make, rows: Rows, plain: Plain, tmp_path: Path) -> None:
+    """A stream that was dropped, reset, forked or loaded is so after a restart: no row of its past comes back."""
+    streams = make(capacity=2)
+    keys = ["a", "b", "c", "d"]
     for number in range(1, 6):
-        streams.update(["a", "b"], [rows[number - 1]] * 2, [number] * 2)
-    streams.set_record("a", plain(rows[:2]))
+        streams.update(keys, [rows[number - 1]] * 4, [number] * 4)
+        if number == 2:
+            old = streams.records(["a"])[0].tobytes()
+            streams.save_state("b", tmp_path / "b.state")
+    streams.set_record("a", old)
     streams.drop("b")
+    streams.load_state("e", tmp_path / "b.state")
+    streams.fork("c", "c2")
+    streams.reset("d")
+    counts = {"a": 2, "b": 0, "c": 5, "c2": 5, "d": 5, "e": 2}
+    for _ in range(2):
+        assert {key: streams.rows(key) for key in counts} == counts
+        plain(streams, {"a": rows[:2], "c2": rows[:5], "e": rows[:2]})
+        _end(streams)
+        streams = make(capacity=2)
+    assert "b" not in streams
+    given = {"a": rows[2], "b": rows[0], "c2": rows[5], "d": rows[0]}
+    result = streams.update(list(given), list(given.values()), [3, 1, 6, 6])
+    assert not result.errors
     _end(streams)
     streams = make()
-    assert (streams.rows("a"), streams.rows("b")) == (2, 0)
-    streams.update(["a", "b"], [rows[2], rows[0]], [3, 1])
-    assert streams.pool.record("a") == plain(rows[:3])
-    _end(streams)
+    assert [streams.rows(key) for key in given] == [3, 1, 6, 6]
+    plain(streams, {"a": rows[:3], "b": rows[:1], "c2": rows[:6], "c": rows[:5]})
+    streams.close()
+    with make() as streams:
+        assert (streams.store.journal_length, len(streams.store)) == (0, 6)
+
+
+def test_a_snapshot_of_all(make: Make, rows: Rows, plain: Plain) -> None:
+    """A snapshot holds records and journal of one moment: streams go on from it as they were."""
+    with make(capacity=2) as streams:
+        streams.update(KEYS, [rows[0]] * 3)
+        taken = streams.snapshot()
+        streams.update(KEYS, [rows[1]] * 3)
+    type(streams.store).restore(streams.store.folder, taken)
+    with make() as streams:
+        assert [streams.rows(key) for key in KEYS] == [1, 1, 1]
+        plain(streams, dict.fromkeys(KEYS, rows[:1]))
 
 
 def test_options_that_are_not(make: Make) -> None:
-    """Fewer than one row or record is refused."""
+    """Fewer than one row or record is refused; so is a capacity that is none, and the store is free again."""
     for name in ("checkpoint_rows", "checkpoint_keys"):
         with pytest.raises(ValueError, match=f"{name}: expected at least 1, received 0"):
             make(**{name: 0})
+    with pytest.raises(ValueError, match="capacity"):
+        make(capacity=0)
+    make().close()
 
 
 _CELLS = st.one_of(

@@ -162,19 +162,6 @@ def test_policy() -> None:
         beside.update(KEYS, rows)
 
 
-def test_learned_positions_end_one_stream_alone(
-    prepared: Any, build: Callable[..., Forecaster], etth1_rows: Any
-) -> None:
-    """A stream beyond its table of positions is refused; the others of the call go on."""
-    model = build(prepared, positions="learned", look_back=4)
-    pool = model.pool(10)
-    for row in etth1_rows["a"][:4]:
-        pool.update(["a"], [row])
-    result = pool.update(["a", "b"], [etth1_rows["a"][4], etth1_rows["b"][0]])
-    assert result.status.tolist() == [RowStatus.REFUSED, RowStatus.TAKEN]
-    assert "positions" in str(result.errors[0])
-
-
 def test_models_that_grow_are_refused(prepared: Any, build: Callable[..., Forecaster]) -> None:
     """A Transformer's cache grows with its rows, so that it has no record of a fixed size."""
     with pytest.raises(ValueError, match="constant size, received encoder='transformer'"):

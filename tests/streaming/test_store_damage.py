@@ -197,7 +197,7 @@ def test_records_that_were_swapped(closed: Path, tmp_path: Path) -> None:
     """The record of another key, an older record, and an entry in the place of another are refused by name."""
     folder = _damage(closed, "store.sqlite", (closed / "store.sqlite").read_bytes(), tmp_path)
     with StreamStore(folder, **OPTIONS) as store:
-        db, ids = store._opened(), store._ids
+        db, ids = store._opened(), store._directory._numbers
         db.execute("UPDATE records SET record = ? WHERE id = ?", (RECORDS["key 1"], ids["key 2"]))
         db.execute("UPDATE records SET record = ? WHERE id = ?", (bytes(9000), ids["key 3"]))
         db.execute("DELETE FROM records WHERE id = ?", (ids["key 4"],))

@@ -17,6 +17,7 @@ from aaren.cli._events import events
 from aaren.cli._predict import predict
 from aaren.cli._regenerate import regenerate
 from aaren.cli._reproduce import reproduce
+from aaren.cli._serve import serve
 from aaren.cli._stream import stream
 from aaren.cli._train import forecaster
 from aaren.cli._train_classifier import classifier
@@ -55,6 +56,10 @@ An answer after every row, from a pipe, or from a file that grows; with a state 
     aaren stream model < rows.csv > forecasts.jsonl
     aaren stream model --follow live.csv --state live.state
 
+Many streams over HTTP, with a live page at http://127.0.0.1:8000/:
+
+    aaren serve model
+
 Tables are CSV (also .gz) or Parquet with a header. Missing cells (empty, NA, NaN, null, ?) are allowed everywhere.
 
 Exit codes: 0 done, 1 input or machine at fault (one line says how), 2 command line at fault, 130 Ctrl-C.
@@ -89,7 +94,7 @@ data.command(verify, help_format="markdown")
 app.command(demo, help_format="markdown")
 app.command(train)
 app.command(data)
-for verb in (evaluate, predict, stream, reproduce, doctor):
+for verb in (evaluate, predict, stream, serve, reproduce, doctor):
     app.command(verb, help_format="markdown")  # which joins the lines of a paragraph
 
 

@@ -23,6 +23,10 @@ OPTIONAL = {
     "mujoco": "rl",
     "cyclopts": "cli",
     "rich": "cli",
+    "fastapi": "serve",
+    "httptools": "serve",
+    "prometheus_client": "serve",
+    "uvicorn": "serve",
     "scipy": "study",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
@@ -37,6 +37,8 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
     model: AnyModel
     record_fields: ClassVar[Mapping[str, str]] = {}
     """What of its own header differs between streams of one model and options, but for their names; dtype by name."""
+    row_options: ClassVar[Sequence[str]] = ("on_bad_row",)
+    """Options that decide what becomes of a row; with others the same rows lead to another state."""
 
     def __init__(self, model: AnyModel, on_bad_row: Policy) -> None:
         if model.preprocessing is None:

@@ -3,114 +3,141 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from aaren.errors import ModelFileError
-from aaren.streaming._entry import decode_entry, encode_entry, take
-from aaren.streaming._store import StreamStore
+import numpy as np
+from numpy.typing import NDArray
 
-TAKEN, SKIPPED, REFUSED, DUPLICATE = range(4)
+from aaren.errors import ModelFileError
+from aaren.models import Model
+from aaren.streaming._entry import decode_entry, encode_entry, take
+from aaren.streaming._layout import RecordLayout
+from aaren.streaming._open import open_stream, row_options
+from aaren.streaming._pending_writes import PendingWrites
+from aaren.streaming._pool import StreamPool, key_text, key_texts
+from aaren.streaming._pool_result import PoolResult, RowStatus
+from aaren.streaming._store import StreamStore
 
 
 class DurableStreams:
-    """A pool of streams whose rows are in the journal of a store when `update` returns.
+    """A `StreamPool` over a `StreamStore`: rows are in the journal of the store when `update` returns.
 
-    At the start the journal is replayed through the pool. Rows carry their number, and those that a record has in it
-    already are passed over, so that nothing is applied twice: neither by the replay, nor when a sender that saw no
-    answer sends its rows again. After every `checkpoint_rows` rows, or `checkpoint_seconds`, the records that changed
-    are written piece by piece, one piece before each call, and the journal is dropped with the last.
+    At the start the journal is replayed through the pool. Rows that a record counts already are passed over, by the
+    replay and when a sender that saw no answer sends them again. Streams that the pool has no room for move to the
+    store in the transaction of the entry of their call. After every `checkpoint_rows` rows, or `checkpoint_seconds`,
+    the records that changed are written piece by piece, one piece before each call, and then the journal is dropped.
 
     Args:
-        pool: the streams; `update(keys, rows, numbers)`, `record(key)`, `set_record(key, bytes)`, `rows(key)`,
-            `drop(key)` and `key in pool`, which holds for a key whose record is in the store alone too: a pool loads
-            the records that it does not hold from the same store.
-        store: open, and of the pool's model.
+        model: a trained model.
+        folder: of the store; it is made if its parent is there.
+        capacity: number of streams in memory; the others are in the store.
         checkpoint_rows: rows after which a checkpoint begins; they are what a restart has to replay.
         checkpoint_seconds: seconds after which one begins if there were rows; None never.
         checkpoint_keys: records in one piece of a checkpoint, which is how long a call may have to wait.
+        accept_fingerprint: the fingerprint of another model whose streams this one is to go on with.
+        **options: of the stream, such as `on_bad_row` and `max_gap`. Those that decide what becomes of a row belong to
+            the store: it is not opened with others.
 
     Raises:
-        ValueError: an argument is below 1.
-        ModelFileError: the journal is damaged, or the pool refuses a row that it took before.
+        ValueError: an argument is below 1, or the model cannot be streamed in a pool.
+        ModelFileError: the store is damaged, in use, or of another model or other options.
 
     Example:
-        streams = DurableStreams(pool, store)
-        result = streams.update(["pump 7"], [row], [streams.rows("pump 7") + 1])    # durable when it returns
+        with DurableStreams(aaren.load("model/"), "streams/") as streams:
+            result = streams.update(["pump 7"], [row], [streams.rows("pump 7") + 1])    # durable when it returns
     """
 
     def __init__(
         self,
-        pool: Any,
-        store: StreamStore,
+        model: Model[Any, Any],
+        folder: str | Path,
+        capacity: int = 100_000,
         *,
         checkpoint_rows: int = 100_000,
         checkpoint_seconds: float | None = None,
         checkpoint_keys: int = 1024,
+        accept_fingerprint: str | None = None,
+        **options: Any,
     ) -> None:
         for name, value in (("checkpoint_rows", checkpoint_rows), ("checkpoint_keys", checkpoint_keys)):
             if value < 1:
                 raise ValueError(f"{name}: expected at least 1, received {value}")
-        self.pool, self.store = pool, store
+        layout = RecordLayout(open_stream(model, None, **options)).to_dict() | row_options(model, **options)
+        self.store = StreamStore(
+            folder, fingerprint=model.fingerprint(), layout=layout, accept_fingerprint=accept_fingerprint
+        )
         self._every, self._seconds, self._piece = checkpoint_rows, checkpoint_seconds, checkpoint_keys
-        self._dirty: set[str] = set()
-        self._pending: list[str] = []
+        self._pending = PendingWrites(self.store)
+        self._checkpoint: Iterator[int] | None = None
         self._upto = self._rows_since = 0
         self._group: _Group | None = None
         self._began = time.monotonic()
-        self._replay()
+        try:
+            self._pool = StreamPool(model, capacity, store=self._pending, **options)
+            self._replay()
+        except BaseException:
+            self.store.close()
+            raise
 
     def _replay(self) -> None:
         """Take the rows of the journal again; those that are in the records already are passed over."""
-        for entry_number, entry in self.store.journal():
+        replaced: dict[str, int] = {}
+        for number, entry in self.store.journal():
+            keys, _, rows = decode_entry(entry)
+            if rows is None:
+                replaced.update(dict.fromkeys(keys, number))
+        for number, entry in self.store.journal():
             keys, numbers, rows = decode_entry(entry)
-            result = self.pool.update(keys, rows, numbers)
-            for index, status in enumerate(result.status):
-                if int(status) == REFUSED:
-                    raise ModelFileError(
-                        f"{self.store.path}: entry {entry_number} of the journal: expected row {numbers[index]} of key "
-                        f"{keys[index]!r} to be taken as before, received: {result.errors.get(index, 'a refusal')}; "
-                        "open the store with the options of the streams that wrote it"
-                    )
-            self._changed(keys)
+            if rows is None:
+                continue
+            index = [place for place, key in enumerate(keys) if number > replaced.get(key, 0)]
+            if len(index) < len(keys):
+                keys, numbers, rows = [keys[i] for i in index], [numbers[i] for i in index], take(rows, index)
+            result = self._pool.update(keys, rows, numbers)
+            for place, error in result.errors.items():
+                raise ModelFileError(
+                    f"{self.store.path}: entry {number} of the journal: expected row {numbers[place]} of key "
+                    f"{keys[place]!r} to be taken as before, received: {error}; go back to a snapshot "
+                    "(StreamStore.restore)"
+                )
+            self._pending.commit()
+            self._rows_since += len(keys)
 
-    def rows(self, key: str) -> int:
-        """Rows of a key that were counted so far; its next row has the number after it."""
-        return int(self.pool.rows(key))
-
-    def update(self, keys: Sequence[str], rows: Any, numbers: Sequence[int] | None = None) -> Any:
+    def update(self, keys: Sequence[str | int] | NDArray[Any], rows: Any, numbers: Any = None) -> PoolResult:
         """Apply rows; what the pool says of them, once they are durable.
 
         If this raises, no row of the call is applied; if it raises or the process ends before it returns, send the
-        same rows with the same numbers again.
+        same rows with the same numbers again. Then either all of them are applied, or none was and they are taken.
 
         Args:
-            keys: of the n rows.
-            rows: columns by name, an array (n, inputs), or a sequence of rows.
+            keys: as the pool takes them.
+            rows: as the pool takes them.
             numbers: of the rows in their streams, from 1; None takes the next ones, with which a row that is sent
                 twice is applied twice.
 
         Raises:
             ModelFileError: the store cannot be written; the streams are as before.
+            ValueError, TypeError or DataError: as the pool raises them.
         """
         self._checkpoint_piece()
-        keys = [str(key) for key in keys]
-        before = {key: self.pool.record(key) if key in self.pool else None for key in dict.fromkeys(keys)}
-        try:
-            result = self.pool.update(keys, rows, numbers)
-            index = [i for i, status in enumerate(result.status) if int(status) in (TAKEN, SKIPPED)]
-            taken = [keys[i] for i in index]
-            counted = self._numbers(taken) if numbers is None else [int(numbers[i]) for i in index]
-            entry = encode_entry(taken, counted, rows if len(index) == len(keys) else take(rows, index))
-            if self._group is not None:
-                self._group.add(before, entry, taken)
-            elif taken:
-                self.store.append(entry)
-                self._changed(taken)
-        except BaseException:
-            self._undo(before)
-            raise
+        names = key_texts(keys)
+        with self._all_or_none(names):
+            result = self._pool.update(names, rows, numbers)
+            index = np.flatnonzero((result.status == RowStatus.TAKEN) | (result.status == RowStatus.SKIPPED)).tolist()
+            entries = []
+            if index:
+                taken = rows if len(index) == len(names) else take(rows, index)
+                entries.append(encode_entry([names[i] for i in index], result.rows[index].tolist(), taken))
+            if self._group is None:
+                self._pending.commit(*entries)
+            else:
+                self._group.entries += entries
+        self._rows_since += len(index)
         return result
 
     @contextmanager
@@ -120,19 +147,65 @@ class DurableStreams:
         Raises:
             ModelFileError: the store cannot be written; no call of the block is applied.
         """
-        if self._group is not None:
-            raise ValueError("group: expected no group in a group, received one; end the first before the second")
+        self._require_no_group("group")
         group = self._group = _Group()
+        last = self.store.last_entry
         try:
             yield
-            if group.keys:
-                self.store.append(*group.entries)
-                self._changed(group.keys)
+            self._pending.commit(*group.entries)
         except BaseException:
-            self._undo(group.before)
+            if self.store.last_entry == last:
+                for undo in reversed(group.undo):
+                    undo()
             raise
         finally:
             self._group = None
+
+    def reset(self, key: str | int) -> None:
+        """Let the stream of a key begin anew, as `StreamPool.reset` does; durable when it returns."""
+        self._replace(key, lambda: self._pool.reset(key))
+
+    def drop(self, key: str | int) -> None:
+        """Forget a stream and its count of rows; durable when it returns."""
+        self._replace(key, lambda: self._pool.drop(key))
+
+    def fork(self, key: str | int, new_key: str | int) -> None:
+        """Begin a stream as a copy of another one, as `StreamPool.fork` does; durable when it returns."""
+        self._replace(new_key, lambda: self._pool.fork(key, new_key))
+
+    def load_state(self, key: str | int, path: str | Path) -> None:
+        """Let the stream of a key be the one of a snapshot, as in `StreamPool`; durable when it returns."""
+        self._replace(key, lambda: self._pool.load_state(key, path))
+
+    def set_record(self, key: str | int, record: bytes) -> None:
+        """Let the stream of a key be the one of a record, as in `StreamPool`; durable when it returns."""
+        self._replace(key, lambda: self._pool.set_record(key, record))
+
+    def save_state(self, key: str | int, path: str | Path) -> None:
+        """Write a snapshot of a stream, from which `model.stream(path)` goes on."""
+        self._pool.save_state(key, path)
+
+    def rows(self, key: str | int) -> int:
+        """Rows of a key that were counted so far, 0 before the first; its next row has the number after it."""
+        return self._pool.rows(key) if key in self else 0
+
+    def records(self, keys: Sequence[str | int]) -> NDArray[np.uint8]:
+        """The records of n keys, shape (n, record_bytes), as `StreamPool.records` gives them."""
+        return self._pool.records(keys)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a key has a stream, in memory or in the store."""
+        return key in self._pool
+
+    @property
+    def pool(self) -> StreamPool:
+        """The streams in memory, to look at; what is changed through it is not durable."""
+        return self._pool
+
+    @property
+    def layout(self) -> RecordLayout:
+        """What stands where in a record."""
+        return self._pool.layout
 
     def checkpoint(self) -> None:
         """Write all that changed and drop the journal; after it a restart has nothing to replay.
@@ -140,101 +213,96 @@ class DurableStreams:
         Raises:
             ModelFileError: the store cannot be written; nothing is lost.
         """
-        if self._group is not None:
-            raise ValueError("checkpoint: expected no group in progress, received one; end it first")
+        self._require_no_group("checkpoint")
+        self._end_checkpoint()
         self._begin_checkpoint()
-        while self._pending:
-            self._write_piece()
+        self._end_checkpoint()
 
-    def set_record(self, key: str, record: bytes) -> None:
-        """Give a key another record, such as an older copy; its rows until then are forgotten.
-
-        Raises:
-            ModelFileError: the store cannot be written; the streams are as before.
-        """
-        self.checkpoint()  # no row of the journal may be applied to it later
-        before = self.pool.record(key) if key in self.pool else None
-        self.pool.set_record(key, record)
-        try:
-            self.store.write({key: record})
-        except BaseException:
-            self._undo({key: before})
-            raise
-
-    def drop(self, key: str) -> None:
-        """Forget a key and its record.
-
-        Raises:
-            ModelFileError: the store cannot be written; the streams are as before.
-        """
-        self.checkpoint()
-        self.store.remove([key])
-        self.pool.drop(key)
-        self._dirty.discard(key)
+    def snapshot(self, path: str | Path | None = None) -> Path:
+        """A copy of all streams as they are now, as `StreamStore.snapshot` makes it."""
+        return self.store.snapshot(path)
 
     def close(self) -> None:
         """A last checkpoint, then the store is closed."""
         self.checkpoint()
         self.store.close()
 
-    def _numbers(self, keys: Sequence[str]) -> list[int]:
-        """Numbers of rows that were taken in this order, from what the pool counts after them."""
-        after = {key: int(self.pool.rows(key)) for key in set(keys)}
-        found = []
-        for key in reversed(keys):
-            found.append(after[key])
-            after[key] -= 1
-        return found[::-1]
+    def __enter__(self) -> DurableStreams:
+        return self
 
-    def _changed(self, keys: Sequence[str]) -> None:
-        self._dirty.update(keys)
-        self._rows_since += len(keys)
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """After an error all that is durable stays so, without a checkpoint."""
+        if error is None:
+            self.close()
+        self.store.close()
 
-    def _undo(self, before: Mapping[str, bytes | None]) -> None:
-        """Put back the records that a call has changed, since its rows are not in the journal."""
-        for key, record in before.items():
-            if record is not None:
-                self.pool.set_record(key, record)
-            elif key in self.pool:
-                self.pool.drop(key)
+    @contextmanager
+    def _all_or_none(self, names: Sequence[str]) -> Iterator[None]:
+        """Take back what was done to the streams of these keys if the journal did not get it."""
+        distinct = list(dict.fromkeys(names))
+        memory, held, last = self._pool.remember(distinct), self._pending.remember(distinct), self.store.last_entry
+
+        def undo() -> None:
+            self._pool.go_back(memory)
+            self._pending.go_back(distinct, held)
+
+        try:
+            yield
+        except BaseException:
+            if self.store.last_entry == last:  # else an interrupt came when the entry was durable
+                undo()
+            raise
+        if self._group is not None:
+            self._group.undo.append(undo)
+
+    def _replace(self, key: str | int, change: Callable[[], None]) -> None:
+        """Change the record of a key by other means than a row: the journal says that rows of before do not matter."""
+        self._require_no_group("streams")
+        name = key_text(key)
+        with self._all_or_none([name]):
+            change()
+            record = self._pool.record(name) if name in self._pool else None
+            self._pending.write({name: record})
+            self._pending.commit(encode_entry([name], [], None))
+
+    def _require_no_group(self, what: str) -> None:
+        if self._group is not None:
+            raise ValueError(f"{what}: expected no group in progress, received one; end it first")
 
     def _checkpoint_piece(self) -> None:
         """Write the next piece of a checkpoint, and begin one when it is time; inside a group nothing is written."""
         if self._group is not None:
             return
         late = self._seconds is not None and time.monotonic() - self._began > self._seconds
-        if not self._pending and self._dirty and (self._rows_since >= self._every or late):
+        if self._checkpoint is None and self._rows_since and (self._rows_since >= self._every or late):
             self._begin_checkpoint()
-        if self._pending:
+        if self._checkpoint is not None:
             self._write_piece()
 
     def _begin_checkpoint(self) -> None:
-        self._pending = [*dict.fromkeys([*self._pending, *self._dirty])]
-        self._dirty, self._rows_since, self._began = set(), 0, time.monotonic()
-        self._upto = self.store.last_entry
+        self._checkpoint, self._upto = self._pool.flush_in_pieces(self._piece), self.store.last_entry
+        self._rows_since, self._began = 0, time.monotonic()
+
+    def _end_checkpoint(self) -> None:
+        """Write all that is left of the checkpoint in progress."""
+        while self._checkpoint is not None:
+            self._write_piece()
 
     def _write_piece(self) -> None:
-        """Write some records as they are now, ahead of `upto` or not, and with the last ones drop the journal."""
-        keys = self._pending[: self._piece]
-        records = {key: self.pool.record(key) for key in keys}
-        if len(keys) < len(self._pending):
-            self.store.write(records)
-        else:
-            self.store.checkpoint(records, self._upto)
-        del self._pending[: len(keys)]
+        """Write some records as they are now, ahead of `upto` or not, and after the last ones drop the journal."""
+        assert self._checkpoint is not None, "callers have asked"
+        if next(self._checkpoint, None) is not None:
+            self._pending.commit()
+            return
+        self._pending.commit(upto=self._upto)
+        self._checkpoint = None
 
 
+@dataclass
 class _Group:
-    """What the calls of a group leave to be written at its end, and the records as they were before it."""
+    """What the calls of a group leave to be written at its end, and how to take them back."""
 
-    def __init__(self) -> None:
-        self.before: dict[str, bytes | None] = {}
-        self.entries: list[bytes] = []
-        self.keys: list[str] = []
-
-    def add(self, before: Mapping[str, bytes | None], entry: bytes, keys: Sequence[str]) -> None:
-        """One more call."""
-        if keys:
-            self.before = {**before, **self.before}
-            self.entries.append(entry)
-            self.keys.extend(keys)
+    entries: list[bytes] = field(default_factory=list)
+    undo: list[Callable[[], None]] = field(default_factory=list)

@@ -1,5 +1,6 @@
 """One update call as bytes for the journal: keys, row numbers and rows, which come back as the same floats.
 
+An entry without rows says that the records of its keys were replaced, and rows of before are no matter any more.
 A JSON header, then the arrays as they lie in memory. Nothing is pickled: a cell that is neither number, text, time nor
 missing is refused.
 """
@@ -40,7 +41,7 @@ def encode_entry(keys: Sequence[str], numbers: Sequence[int], rows: Any) -> byte
         keys: of the n rows.
         numbers: of the n rows in their streams.
         rows: columns by name (each n cells), an array (n, inputs), or a sequence of n rows, each of them cells by
-            column or cells in order.
+            column or cells in order; None if the records of the keys were replaced.
 
     Raises:
         DataError: a cell cannot be kept.
@@ -53,7 +54,7 @@ def encode_entry(keys: Sequence[str], numbers: Sequence[int], rows: Any) -> byte
 
 
 def decode_entry(entry: bytes) -> tuple[list[str], list[int], Any]:
-    """Keys, numbers and rows of an entry; an array of the caller comes back as an array, a row as a dict or list.
+    """Keys, numbers and rows of an entry; an array comes back as an array, a row as a dict or list.
 
     Raises:
         ModelFileError: the bytes are not an entry.

@@ -51,6 +51,7 @@ class EventStream(ModelStream[EventModel, EventPrediction]):
     """
 
     record_fields: ClassVar[Mapping[str, str]] = {"start": "float64", "time": "float64", "begun": "int64"}
+    row_options: ClassVar[Sequence[str]] = ("on_bad_row", "start")
 
     def __init__(
         self,

@@ -142,41 +142,51 @@ class RecordLayout:
         Raises:
             DataError: its size, its counts or a number of its state cannot be.
         """
-        if len(record) != self.record_bytes:
-            raise DataError(
-                f"expected a record of {self.record_bytes} bytes, received {len(record)}; is it of another model?",
-                source=f"stream {key!r}",
-            )
-        found = torch.frombuffer(bytearray(record), dtype=torch.uint8)[None]
-        self.check_all([key], found)
+        return self.check_all([key], [record])
+
+    def check_all(self, keys: Sequence[str], records: Sequence[bytes]) -> Tensor:
+        """Records of keys from outside as uint8 of shape (n, record_bytes).
+
+        Raises:
+            DataError: the size, the counts or a number of the state of one of them cannot be.
+        """
+        for key, record in zip(keys, records, strict=True):
+            if len(record) != self.record_bytes:
+                raise DataError(
+                    f"expected a record of {self.record_bytes} bytes, received {len(record)}; is it of another model?",
+                    source=f"stream {key!r}",
+                )
+        if not records:
+            return torch.empty(0, self.record_bytes, dtype=torch.uint8)
+        found = torch.frombuffer(bytearray(b"".join(records)), dtype=torch.uint8).view(len(records), -1)
+        self.check_numbers(keys, found)
         return found
 
-    def check_all(self, keys: Sequence[str], records: Tensor) -> None:
-        """Records from outside, uint8 of shape (keys, record_bytes).
+    def check_numbers(self, keys: Sequence[str], records: Tensor) -> None:
+        """Refuse records of keys, uint8 of shape (n, record_bytes), that no stream of this model can have.
 
         Raises:
             DataError: the counts or a number of the state of one of them cannot be.
         """
         rows, skipped, last = (self.column(records, name) for name in COUNTS)
-        for place in np.flatnonzero((skipped < 0) | (skipped > rows) | (last < 0) | (last > rows))[:1].tolist():
-            counts = f"skipped={skipped[place]}, last={last[place]} and rows={rows[place]}"
+        sound = (skipped >= 0) & (skipped <= rows) & (last >= 0) & (last <= rows)
+        if not sound.all():
+            place = int(sound.argmin())
             raise DataError(
-                f"expected 0 <= skipped <= rows and 0 <= last_taken <= rows, received {counts}; the record is damaged",
+                "expected 0 <= skipped <= rows and 0 <= last_taken <= rows, received "
+                f"skipped={skipped[place]}, last_taken={last[place]} and rows={rows[place]}; the record is damaged",
                 source=f"stream {keys[place]!r}",
             )
         for field in self._leaves:
-            numbers = field.of(records).reshape(len(records), -1)
-            sound = numbers.isfinite()
-            if bool(sound.all()):
-                continue
-            if self._nan[field.name]:
-                sound |= numbers.isnan()
-            if self._endless[field.name]:
-                sound |= numbers.isneginf()
-            for place in (~sound.all(1)).nonzero()[:1].flatten().tolist():
+            numbers = field.of(records)
+            fine = numbers.isfinite()
+            fine |= numbers.isnan() & self._nan[field.name]
+            fine |= numbers.isneginf() & self._endless[field.name]
+            each = fine.flatten(1).all(1).numpy() if fine.dim() > 1 else fine.numpy()
+            if not each.all():
                 raise DataError(
                     f"expected finite numbers in {field.name}, received others; the record is damaged",
-                    source=f"stream {keys[place]!r}",
+                    source=f"stream {keys[int(each.argmin())]!r}",
                 )
 
 

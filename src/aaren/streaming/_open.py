@@ -1,7 +1,8 @@
-"""The stream that belongs to a model."""
+"""The stream that belongs to a model, and the options that decide about its rows."""
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +31,15 @@ def open_stream(model: Model[Any, Any], state_file: str | Path | None = None, **
         **options: of the stream of that kind, such as `on_bad_row`.
     """
     return STREAMS[type(model)](model, state_file, **options)
+
+
+def row_options(model: Model[Any, Any], **options: Any) -> dict[str, Any]:
+    """Those options of a stream that decide what becomes of a row, where one is not given with its default.
+
+    Args:
+        model: a trained model of any kind.
+        **options: of the stream of that kind.
+    """
+    kind = STREAMS[type(model)]
+    known = inspect.signature(kind).parameters
+    return {name: options.get(name, known[name].default) for name in kind.row_options}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -76,6 +76,7 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
 
     _state: ActingState
     record_fields: ClassVar[Mapping[str, str]] = {"awaits_reward": "int64"}
+    row_options: ClassVar[Sequence[str]] = ("on_bad_row", "mode", "target_return")
 
     def __init__(
         self,

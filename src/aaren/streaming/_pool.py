@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from aaren.errors import DataError
 from aaren.models import Classifier, EventModel, Forecaster, Model, Policy
@@ -20,7 +21,7 @@ from aaren.streaming._pool_classifier import ClassifierForm
 from aaren.streaming._pool_events import EventForm
 from aaren.streaming._pool_forecaster import ForecasterForm
 from aaren.streaming._pool_form import PolicyForm, PoolForm, RowTable
-from aaren.streaming._pool_records import PoolRecords, full
+from aaren.streaming._pool_records import PoolRecords, Remembered, full
 from aaren.streaming._pool_result import PoolResult
 from aaren.streaming._state_store import StateStore
 
@@ -101,7 +102,7 @@ class StreamPool:
         """
         if self.model.training:  # who trains on must not make a stream drop out
             self.model.eval()
-        names = _texts(keys)
+        names = key_texts(keys)
         call = PoolCall(
             self._form,
             self._records,
@@ -119,16 +120,15 @@ class StreamPool:
         Raises:
             DataError: there is no such stream.
         """
-        slot = self._slot(key)
+        before = self._known([key])
         record = torch.frombuffer(bytearray(self.layout.initial), dtype=torch.uint8)[None]
-        before = self._records.read(slot)
         for name in COUNTS:
             self.layout.column(record, name)[:] = self.layout.column(before, name)
-        self._records.write(slot, record)
+        self.set_record(key, record.numpy().tobytes())
 
     def drop(self, key: str | int) -> None:
         """Forget a stream and its count of rows, in the store too; nothing happens if there is none."""
-        self._records.drop(_text(key))
+        self._records.drop(key_text(key))
 
     def fork(self, key: str | int, new_key: str | int) -> None:
         """Begin a stream as a copy of another one.
@@ -147,7 +147,7 @@ class StreamPool:
             DataError: there is no such stream.
             ModelFileError: the file cannot be written.
         """
-        self.layout.to_stream(self._records.read(self._slot(key)), _text(key), self._stream)
+        self.layout.to_stream(self._known([key]), key_text(key), self._stream)
         self._stream.save(path)
 
     def load_state(self, key: str | int, path: str | Path) -> None:
@@ -166,7 +166,15 @@ class StreamPool:
         Raises:
             DataError: there is no such stream.
         """
-        return self._records.read(self._slot(key)).numpy().tobytes()
+        return self._known([key]).numpy().tobytes()
+
+    def records(self, keys: Sequence[str | int]) -> NDArray[np.uint8]:
+        """The records of n keys, shape (n, record_bytes), wherever they are; nothing is moved into memory for it.
+
+        Raises:
+            DataError: there is no such stream.
+        """
+        return self._known(keys).numpy()
 
     def set_record(self, key: str | int, record: bytes) -> None:
         """Let the stream of a key be the one of a record.
@@ -174,25 +182,12 @@ class StreamPool:
         Raises:
             DataError: the record has another size, or numbers that cannot be; or the pool is full.
         """
-        checked = self.layout.check(_text(key), record)
+        checked = self.layout.check(key_text(key), record)
         self._records.slots.tick()
-        slot = self._records.bring([_text(key)])
+        slot = self._records.bring([key_text(key)])
         if slot[0] < 0:
             raise full(self.capacity, _place(key))
         self._records.write(slot, checked)
-
-    def records(self, keys: Sequence[str | int]) -> NDArray[np.uint8]:
-        """The records of different streams, shape (keys, record_bytes).
-
-        Raises:
-            DataError: there is no such stream, or not all of them fit into the pool.
-        """
-        names = _texts(keys)
-        self._records.slots.tick()
-        for name in names:
-            if not self._records.known(name):
-                raise DataError("expected a key that has a stream, received one without", source=_place(name))
-        return self._records.read(self._bring(names)).numpy()
 
     def set_records(self, keys: Sequence[str | int], records: NDArray[np.uint8]) -> None:
         """Let the streams of different keys be those of records, shape (keys, record_bytes); all of them or none.
@@ -201,7 +196,7 @@ class StreamPool:
             ValueError: the records have another shape, or a key comes twice.
             DataError: numbers of a record cannot be, or the pool is full.
         """
-        names = _texts(keys)
+        names = key_texts(keys)
         if records.shape != (len(names), self.record_bytes) or records.dtype != np.uint8:
             received = f"{records.dtype} of shape {records.shape}"
             raise ValueError(f"records: expected uint8 of shape {(len(names), self.record_bytes)}, received {received}")
@@ -210,13 +205,29 @@ class StreamPool:
         if not names:
             return
         given = torch.from_numpy(np.array(records))
-        self.layout.check_all(names, given)
+        self.layout.check_numbers(names, given)
         self._records.slots.tick()
         self._records.write(self._bring(names), given)
 
     def flush(self) -> None:
         """Write all streams that have changed to the store; nothing happens without one."""
-        self._records.flush()
+        for _ in self._records.flush():
+            pass
+
+    def flush_in_pieces(self, size: int) -> Iterator[int]:
+        """`flush` in steps, between which rows may be taken: each writes up to `size` streams and yields how many.
+
+        All that has changed by the time of the call is in the store at the end; what changes later need not be.
+        """
+        return self._records.flush(size)
+
+    def remember(self, keys: Sequence[str]) -> Remembered:
+        """How the streams of different keys stand in memory now, for `go_back`."""
+        return self._records.remember(keys)
+
+    def go_back(self, remembered: Remembered) -> None:
+        """Let streams stand in memory as they did; what the store was given of them since stays there."""
+        self._records.go_back(remembered)
 
     def rows(self, key: str | int) -> int:
         """Rows that a stream has counted, those that were skipped included.
@@ -224,7 +235,7 @@ class StreamPool:
         Raises:
             DataError: there is no such stream.
         """
-        return int(self._records.rows(self._slot(key))[0])
+        return int(self.layout.column(self._known([key]), "rows")[0])
 
     def keys(self) -> list[str]:
         """Keys of the streams in memory."""
@@ -236,7 +247,7 @@ class StreamPool:
 
     def __contains__(self, key: object) -> bool:
         """Whether a key has a stream, in memory or in the store."""
-        return self._records.known(_text(key))
+        return self._records.known(key_text(key))
 
     @property
     def record_bytes(self) -> int:
@@ -262,16 +273,22 @@ class StreamPool:
             raise full(self.capacity, None)
         return self._records.bring(names)
 
-    def _slot(self, key: str | int) -> NDArray[np.int64]:
-        """The slot of a stream that there is, shape (1,)."""
-        self._records.slots.tick()
-        name = _text(key)
-        if not self._records.known(name):
-            raise DataError("expected a key that has a stream, received one without", source=_place(key))
-        return self._records.bring([name])
+    def _known(self, keys: Sequence[str | int]) -> Tensor:
+        """Copies of the records of streams that there are, uint8 of shape (n, record_bytes)."""
+        names = key_texts(keys)
+        known, records = self._records.peek(names)
+        if not known.all():
+            source = _place(names[int(known.argmin())])
+            raise DataError("expected a key that has a stream, received one without", source=source)
+        return records
 
 
-def _text(key: object) -> str:
+def key_text(key: object) -> str:
+    """A key as text.
+
+    Raises:
+        TypeError: it is neither text nor a whole number.
+    """
     if isinstance(key, str):
         return str(key)
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
@@ -280,15 +297,19 @@ def _text(key: object) -> str:
 
 
 def _place(key: str | int) -> str:
-    return f"stream {_text(key)!r}"
+    return f"stream {key_text(key)!r}"
 
 
-def _texts(keys: Any) -> list[str]:
-    """Keys as text."""
+def key_texts(keys: Any) -> list[str]:
+    """Keys as text.
+
+    Raises:
+        TypeError: they are not a sequence of text or whole numbers.
+    """
     if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
         raise TypeError(f"keys: expected a sequence of text or whole numbers, received {type(keys).__name__}")
     given = keys.tolist() if isinstance(keys, np.ndarray) else list(keys)
-    return given if set(map(type, given)) <= {str} else [_text(key) for key in given]
+    return given if set(map(type, given)) <= {str} else [key_text(key) for key in given]
 
 
 def _counts(numbers: Any, names: list[str]) -> NDArray[np.int64] | None:

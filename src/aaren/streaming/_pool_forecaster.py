@@ -12,7 +12,6 @@ from torch import Tensor
 
 from aaren.data import ABSENT, RowBlock, parse_rows
 from aaren.models import Forecaster, Preprocessing
-from aaren.nn import LearnedPositions
 from aaren.streaming._check import nonfinite_of
 from aaren.streaming._layout import NO_TIME, RecordLayout
 from aaren.streaming._pool_form import Arrays, Places, PoolForm, RowTable
@@ -45,7 +44,7 @@ class ForecasterForm(PoolForm[RowBlock]):
         return RowBlock(found.times, np.where(nonfinite, np.nan, found.values), nonfinite, odd, None)
 
     def plain(self, parsed: RowBlock, places: Places, records: Tensor) -> NDArray[np.bool_]:
-        """Well-formed, in order, no row missing before it, within the table of positions."""
+        """Well-formed, in order, no row missing before it."""
         plain = ~parsed.odd[places]
         if parsed.times is not None and self._interval is not None:
             last = self.layout.column(records, _TIME)
@@ -53,8 +52,6 @@ class ForecasterForm(PoolForm[RowBlock]):
             step = time - np.where(last == NO_TIME, 0, last)
             follows = step > 0 if self._preprocessing.irregular else step == self._interval
             plain &= (last == NO_TIME) | follows
-        if isinstance(self._model.positions, LearnedPositions):
-            plain &= self.layout.column(records, "state.position") < self._model.positions.max_tokens
         return plain
 
     def advance(self, parsed: RowBlock, places: Places, records: Tensor) -> tuple[Arrays, NDArray[np.bool_]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +16,21 @@ from aaren.streaming._pool_slots import Slots, SlotTable
 from aaren.streaming._state_store import StateStore
 
 _CHUNK = 4096  # records that are copied for the store at once
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """How streams of keys were kept in memory at some time.
+
+    Args:
+        keys: all that were asked for.
+        resident: those of them that were in memory.
+        records: of these, uint8 of shape (resident, record_bytes).
+    """
+
+    keys: Sequence[str]
+    resident: Sequence[str]
+    records: Tensor
 
 
 class PoolRecords:
@@ -62,52 +78,89 @@ class PoolRecords:
         if self.store is None:
             places = places[: self.slots.room]
         missing = [keys[place] for place in places.tolist()]
-        found = self._load(missing)
+        there, found = self._load(missing)
         self._make_room(len(missing))
         added = self.slots.add(missing)
         slots[places] = added
-        initial = torch.frombuffer(bytearray(self.layout.initial), dtype=torch.uint8)
-        self.write(added, initial.expand(len(added), -1).contiguous())
-        for key, slot in zip(missing, added, strict=True):
-            if key in found:
-                self.write(slot[None], found[key])
+        records = torch.frombuffer(bytearray(self.layout.initial), dtype=torch.uint8).repeat(len(added), 1)
+        records[torch.from_numpy(there)] = found
+        self.write(added, records)
         self._dirty[added] = False
         return slots
+
+    def peek(self, keys: Sequence[str]) -> tuple[NDArray[np.bool_], Tensor]:
+        """Which keys have a stream, and copies of their records in that order, from memory or the store.
+
+        Raises:
+            DataError: a record of the store is damaged.
+        """
+        slots = self.slots.find(keys)
+        places = np.flatnonzero(slots < 0)
+        there, found = self._load([keys[place] for place in places.tolist()])
+        records = torch.empty(len(keys), self.layout.record_bytes, dtype=torch.uint8)
+        known = slots >= 0
+        records[torch.from_numpy(known)] = self.read(slots[known])
+        records[torch.from_numpy(places[there])] = found
+        known[places[there]] = True
+        return known, records[torch.from_numpy(known)]
+
+    def remember(self, keys: Sequence[str]) -> Remembered:
+        """How the streams of different keys are in memory now."""
+        slots = self.slots.find(keys)
+        resident = [key for key, slot in zip(keys, slots.tolist(), strict=True) if slot >= 0]
+        return Remembered(keys, resident, self.read(slots[slots >= 0]))
+
+    def go_back(self, remembered: Remembered) -> None:
+        """Let streams be in memory what they were; what the store was given of them since is the caller's matter."""
+        self.forget([key for key in remembered.keys if key in self.slots])
+        self.slots.tick()
+        self._make_room(len(remembered.resident))
+        self.write(self.slots.add(remembered.resident), remembered.records)
 
     def remove_empty(self, slots: Slots) -> None:
         """Forget those of the streams that have no rows; a slot of -1 is none."""
         used = slots[slots >= 0]
-        self.slots.remove([self.slots.key_of(slot) for slot in used[self._rows[used] == 0].tolist()])
+        self.forget([self.slots.key_of(slot) for slot in used[self._rows[used] == 0].tolist()])
 
     def drop(self, key: str) -> None:
         """Forget a stream, in the store too."""
         if self.store is not None:
-            self.store.write({key: self.layout.initial})
+            self.store.write({key: None})
         if key in self.slots:
-            self.slots.remove([key])
+            self.forget([key])
 
     def known(self, key: str) -> bool:
         """Whether there is a stream of this key, in memory or in the store."""
-        return key in self.slots or bool(self._load([key]))
+        return key in self.slots or (self.store is not None and bool(self.store.load([key])))
 
-    def flush(self) -> None:
-        """Write what has changed to the store, if there is one."""
-        if self.store is None:
-            return
-        used = self.slots.used()
-        dirty = np.sort(used[self._dirty[used]])
-        for start in range(0, len(dirty), _CHUNK):
-            self._store(dirty[start : start + _CHUNK])
+    def forget(self, keys: Sequence[str]) -> None:
+        """Take streams out of memory; the store keeps what it has of them."""
+        self._dirty[self.slots.find(keys)] = False
+        self.slots.remove(keys)
+
+    def flush(self, size: int = _CHUNK) -> Iterator[int]:
+        """Write what has changed by now to the store, if there is one, `size` records before each yield of a count."""
+        dirty = np.flatnonzero(self._dirty) if self.store is not None else np.empty(0, dtype=np.int64)
+        return self._flush(dirty, size)
+
+    def _flush(self, dirty: Slots, size: int) -> Iterator[int]:
+        for start in range(0, len(dirty), size):
+            piece = dirty[start : start + size]
+            piece = piece[self._dirty[piece]]  # the others were moved to the store since
+            if len(piece):
+                self._store(piece)
+                yield len(piece)
 
     def nbytes(self) -> int:
         """Bytes of the records in use, their keys and what finds them."""
         return len(self.slots) * (self.layout.record_bytes + 1) + self.slots.nbytes()
 
-    def _load(self, keys: Sequence[str]) -> dict[str, Tensor]:
-        """What the store has of the keys, checked."""
+    def _load(self, keys: Sequence[str]) -> tuple[NDArray[np.bool_], Tensor]:
+        """Of which keys the store has records, and these, checked, in that order."""
         given = self.store.load(keys) if self.store is not None and keys else {}
-        found = {key: self.layout.check(key, record) for key, record in given.items()}
-        return {key: record for key, record in found.items() if int(self.layout.column(record, "rows")[0])}
+        there = np.array([key in given for key in keys], dtype=np.bool_)
+        names = [key for key in keys if key in given]
+        return there, self.layout.check_all(names, [given[key] for key in names])
 
     def _make_room(self, count: int) -> None:
         """Move the streams that were not used for the longest time to the store, until `count` slots are free."""
@@ -124,7 +177,7 @@ class PoolRecords:
         except BaseException:
             self.slots.keep(oldest)
             raise
-        self.slots.remove([self.slots.key_of(slot) for slot in oldest.tolist()])
+        self.forget([self.slots.key_of(slot) for slot in oldest.tolist()])
 
     def _store(self, slots: Slots) -> None:
         assert self.store is not None, "callers have asked"

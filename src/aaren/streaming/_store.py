@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from aaren.errors import ModelFileError
+from aaren.streaming._state_store import StateStore
+from aaren.streaming._store_directory import Directory, write_records
 from aaren.streaming._store_file import (
-    DIGEST,
     SCHEMA,
     Digests,
     Identity,
-    Progress,
     check_whole,
-    create_tables,
     open_file,
+    page_size,
     plain_errors,
     read_directory,
     read_entries,
@@ -30,16 +29,17 @@ from aaren.streaming._store_file import (
     read_record,
     write_meta,
 )
-from aaren.streaming._store_folder import FILE, LOG, NAME, check_identity, lock_folder, read_name, write_name
+from aaren.streaming._store_folder import FILE, LOG, NAME, check_identity, lock_folder, make_store, read_name
 from aaren.streaming._store_snapshots import restore_snapshot, snapshots, take_snapshot
 from aaren.streaming._wal import check_wal
 
 _WRITE_REMEDY = "nothing was changed: make room or give write access, then try again"
 _READ_REMEDY = "go back to a snapshot (StreamStore.restore)"
 _DROPPED_AT_ONCE = 8
+_NOTHING: Mapping[str, bytes | None] = MappingProxyType({})
 
 
-class StreamStore:
+class StreamStore(StateStore):
     """Records of bytes by key, and a journal of entries of bytes, in one folder; one process at a time.
 
     Every write is one transaction that is on the disk when the call returns. Every record and entry has a checksum
@@ -49,7 +49,8 @@ class StreamStore:
     Args:
         folder: where the store is; it is made if its parent is there.
         fingerprint: of the model (`model.fingerprint()`) whose states the records are.
-        layout: of a record; plain data for JSON, equal in every process that opens the store.
+        layout: of a record; plain data for JSON, equal in every process that opens the store. If it says how many
+            `record_bytes` there are in one, pages are chosen so that a record needs no second one.
         accept_fingerprint: the fingerprint of another model whose records, equal in layout, this model is to take
             over; the store is this model's from then on.
 
@@ -91,36 +92,21 @@ class StreamStore:
         if name is not None and not self.path.exists():
             raise ModelFileError(f"{self.path}: missing, though {NAME} is there; {_READ_REMEDY}")
         check_wal(self.folder / LOG)
-        self._db = open_file(self.path)
+        self._db = open_file(self.path, page_size(wanted.layout))
         if name is None:
-            name = self._create(self._db, wanted)
+            name = make_store(self._db, self.folder, wanted)
         found, self._progress = read_meta(self._db, self.path, name)
         self._digests = Digests(name)
         check_identity(self.path, found, wanted, accept_fingerprint)
-        rows = read_directory(self._db, self.path, self._digests, self._progress)
-        self._ids = {key: number for number, key, _ in rows}
-        self._record_digests = bytearray(DIGEST * (1 + max(self._ids.values(), default=0)))
-        for number, _, digest in rows:
-            self._record_digests[DIGEST * number : DIGEST * (number + 1)] = digest
+        self._directory = Directory(read_directory(self._db, self.path, self._digests, self._progress))
         numbers = {row[0] for row in self._db.execute("SELECT id FROM journal")}
         if missing := set(range(self._progress.first, self._progress.last + 1)) - numbers:
-            raise ModelFileError(
-                f"{self.path}: damaged: entry {min(missing)} of the journal is missing; {_READ_REMEDY}"
-            )
+            entry = f"entry {min(missing)} of the journal"
+            raise ModelFileError(f"{self.path}: damaged: {entry} is missing; {_READ_REMEDY}")
         self._oldest = min(numbers, default=self._progress.first)
         if found.fingerprint != wanted.fingerprint:
             with self._transaction() as db:
                 write_meta(db, self._digests, "identity", replace(wanted, store=name))
-
-    def _create(self, db: sqlite3.Connection, wanted: Identity) -> str:
-        """Make a new store, or end the making of one that a kill interrupted; its name."""
-        if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-            create_tables(db, replace(wanted, store=secrets.token_hex(16)))
-        found, progress = read_meta(db, self.path)
-        if progress != Progress():
-            raise ModelFileError(f"{self.folder / NAME}: missing, though {FILE} holds streams; {_READ_REMEDY}")
-        write_name(self.folder, found.store)
-        return found.store
 
     @contextmanager
     def _transaction(self, remember: Callable[[], None] = lambda: None) -> Iterator[sqlite3.Connection]:
@@ -150,15 +136,15 @@ class StreamStore:
 
     def __len__(self) -> int:
         """Number of keys that have a record."""
-        return len(self._ids)
+        return len(self._directory)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._ids
+        return key in self._directory
 
     def keys(self) -> list[str]:
         """The keys that have a record."""
         with self._mutex:
-            return list(self._ids)
+            return self._directory.keys()
 
     @property
     def journal_length(self) -> int:
@@ -170,7 +156,7 @@ class StreamStore:
         """Number of the last entry that was appended, 0 before the first."""
         return self._progress.last
 
-    def load(self, keys: Iterable[str]) -> dict[str, bytes]:
+    def load(self, keys: Sequence[str]) -> dict[str, bytes]:
         """The records of those keys that have one.
 
         Raises:
@@ -178,24 +164,36 @@ class StreamStore:
         """
         with self._mutex, plain_errors(self.path, "read", _READ_REMEDY):
             db = self._opened()
-            rows = [(self._ids[key], key, self._digest(self._ids[key])) for key in keys if key in self._ids]
+            rows = [row for key in keys if (row := self._directory.row(key)) is not None]
             return {row[1]: read_record(db, self.path, self._digests, row) for row in rows}
 
-    def write(self, records: Mapping[str, bytes]) -> None:
-        """Write records, all or none.
+    def write(self, records: Mapping[str, bytes | None]) -> None:
+        """Write records, or where they are None take away those that are there; all or none.
 
         Raises:
             ModelFileError: they cannot be written; nothing was changed.
         """
         with self._mutex:
-            self._write(records, self._progress.first)
+            self._commit(records, (), self._progress.first)
 
-    def checkpoint(self, records: Mapping[str, bytes], upto: int) -> None:
+    def append(self, *entries: bytes, records: Mapping[str, bytes | None] = _NOTHING) -> int:
+        """Append entries to the journal, and write records as `write` does, all or none, under one sync.
+
+        Returns:
+            The number of the last entry of the journal; they count from 1.
+
+        Raises:
+            ModelFileError: they cannot be written; nothing was changed.
+        """
+        with self._mutex:
+            self._commit(records, entries, self._progress.first)
+            return self._progress.last
+
+    def checkpoint(self, records: Mapping[str, bytes | None], upto: int) -> None:
         """Write records and drop the journal up to an entry, both or neither.
 
-        A checkpoint of many records is written in pieces: `write` all but the last, so that entries can be appended
-        in between. The journal is dropped with the last piece, and replaying it until then does no harm, since a
-        record holds the number of the rows in it.
+        A checkpoint of many records is written in pieces: `write` all but the last, so that entries can be appended in
+        between. Replaying the journal until then does no harm, since a record holds the number of the rows in it.
 
         Args:
             records: by key; with what was written before, all that entries up to `upto` have changed.
@@ -209,79 +207,28 @@ class StreamStore:
             first, last = self._progress.first, self._progress.last
             if not first - 1 <= upto <= last:
                 raise ValueError(f"upto: expected an entry of the journal, {first - 1} to {last}, received {upto}")
-            self._write(records, upto + 1)
+            self._commit(records, (), upto + 1)
 
-    def _write(self, records: Mapping[str, bytes], first: int) -> None:
-        rows, total, known = [], 0, len(self._record_digests) // DIGEST
-        new = known
-        for key, record in records.items():
-            number = self._ids.get(key)
-            if number is None:
-                number, new = new, new + 1
-            else:
-                total -= self._digests.of_key(key, self._digest(number))
-            digest = self._digests.of("record", key, record)
-            total += self._digests.of_key(key, digest)
-            rows.append((number, key, digest, record))
-        progress = replace(self._progress.changed(new - known, total), first=first)
+    def _commit(self, records: Mapping[str, bytes | None], entries: Sequence[bytes], first: int) -> None:
+        """One transaction: records, new entries of the journal, and its first entry."""
+        changed = self._directory.change(self._digests, records)
+        last = self._progress.last
+        lines = [(n, entry, self._digests.of("entry", n, entry)) for n, entry in enumerate(entries, last + 1)]
+        progress = self._progress.changed(changed.added, changed.total)
+        progress = replace(progress, first=first, last=last + len(lines))
+        # what a checkpoint dropped is taken away bit by bit, so that no append waits for all of it
+        oldest = min(first, self._oldest + _DROPPED_AT_ONCE) if lines else self._oldest
 
         def remember() -> None:
-            self._progress = progress
-            self._record_digests.extend(bytes(DIGEST * (new - known)))
-            for number, key, digest, _ in rows:
-                self._ids[key] = number
-                self._record_digests[DIGEST * number : DIGEST * (number + 1)] = digest
+            self._progress, self._oldest = progress, oldest
+            self._directory.apply(changed)
 
         with self._transaction(remember) as db:
-            db.executemany("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (row[:3] for row in rows))
-            db.executemany("INSERT OR REPLACE INTO records VALUES (?, ?)", ((row[0], row[3]) for row in rows))
-            write_meta(db, self._digests, "progress", progress)
-
-    def remove(self, keys: Iterable[str]) -> None:
-        """Take away the records of keys, all or none; keys without one are passed over.
-
-        Raises:
-            ModelFileError: the store cannot be written; nothing was changed.
-        """
-        with self._mutex:
-            gone = {key: self._ids[key] for key in keys if key in self._ids}
-            total = -sum(self._digests.of_key(key, self._digest(number)) for key, number in gone.items())
-            progress = self._progress.changed(-len(gone), total)
-
-            def remember() -> None:
-                self._progress = progress
-                for key in gone:
-                    del self._ids[key]
-
-            with self._transaction(remember) as db:
-                for table in ("keys", "records"):
-                    db.executemany(f"DELETE FROM {table} WHERE id = ?", ((number,) for number in gone.values()))
-                write_meta(db, self._digests, "progress", progress)
-
-    def append(self, *entries: bytes) -> int:
-        """Append entries to the journal, all or none, under one sync.
-
-        Returns:
-            The number of the last entry of the journal; they count from 1.
-
-        Raises:
-            ModelFileError: they cannot be written; nothing was changed.
-        """
-        with self._mutex:
-            last = self._progress.last
-            rows = [(n, entry, self._digests.of("entry", n, entry)) for n, entry in enumerate(entries, last + 1)]
-            progress = replace(self._progress, last=last + len(rows))
-            # what a checkpoint dropped is taken away bit by bit, so that no append waits for all of it
-            oldest = min(self._progress.first, self._oldest + _DROPPED_AT_ONCE)
-
-            def remember() -> None:
-                self._progress, self._oldest = progress, oldest
-
-            with self._transaction(remember) as db:
-                db.executemany("INSERT INTO journal VALUES (?, ?, ?)", rows)
+            write_records(db, changed)
+            db.executemany("INSERT INTO journal VALUES (?, ?, ?)", lines)
+            if oldest > self._oldest:
                 db.execute("DELETE FROM journal WHERE id < ?", (oldest,))
-                write_meta(db, self._digests, "progress", progress)
-            return progress.last
+            write_meta(db, self._digests, "progress", progress)
 
     def journal(self) -> Iterator[tuple[int, bytes]]:
         """The entries that no checkpoint has dropped, with their numbers; for the replay at a start.
@@ -352,6 +299,3 @@ class StreamStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _digest(self, number: int) -> bytes:
-        return bytes(self._record_digests[DIGEST * number : DIGEST * (number + 1)])

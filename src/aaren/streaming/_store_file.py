@@ -16,6 +16,8 @@ from aaren.errors import ModelFileError
 SCHEMA = 1
 DIGEST = 16
 _SUM = 1 << 128
+_AROUND = 64  # bytes in a page around the one record in it
+_LOG = 8 << 20  # bytes of the log after which it is written back into the file, which a call waits for
 _TABLES = """
 BEGIN IMMEDIATE;
 CREATE TABLE meta (name TEXT PRIMARY KEY, content TEXT NOT NULL, digest BLOB NOT NULL);
@@ -79,18 +81,30 @@ def plain_errors(path: Path, doing: str, remedy: str) -> Iterator[None]:
         raise ModelFileError(f"{path}: cannot be {doing}: {error}; {remedy}") from None
 
 
-def open_file(path: Path) -> sqlite3.Connection:
-    """Open for this process alone; every commit is synced to the disk when it returns."""
+def page_size(layout: Any) -> int:
+    """Bytes of a page that holds a record whole: changing one then changes no second page of overflow."""
+    record = layout.get("record_bytes", 0) if isinstance(layout, Mapping) else 0
+    return next((size for size in (4096, 8192, 16384, 32768) if size >= record + _AROUND), 65536)
+
+
+def open_file(path: Path, page: int) -> sqlite3.Connection:
+    """Open for this process alone; every commit is synced to the disk when it returns.
+
+    Args:
+        path: the file; it is made if it is not there.
+        page: bytes of a page, if it is made.
+    """
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
     try:
         for pragma in (
+            f"page_size = {page}",
             "trusted_schema = OFF",
             "cell_size_check = ON",
             "locking_mode = EXCLUSIVE",  # no file of shared memory beside the log
             "journal_mode = WAL",
             "synchronous = FULL",
             "fullfsync = ON",  # macOS: else a sync stays in the disk's own memory
-            "wal_autocheckpoint = 2000",
+            f"wal_autocheckpoint = {_LOG // page}",
         ):
             db.execute(f"PRAGMA {pragma}").fetchall()
     except BaseException:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from aaren.errors import ModelFileError
 from aaren.streaming._snapshot import write_atomically
-from aaren.streaming._store_file import Identity
+from aaren.streaming._store_file import Identity, Progress, create_tables, read_meta
 
 FILE, LOG, NAME, LOCK = "store.sqlite", "store.sqlite-wal", "store.json", "store.lock"
 
@@ -68,6 +70,23 @@ def write_name(folder: Path, name: str) -> None:
     write_atomically(folder / NAME, json.dumps({"store": name}).encode() + b"\n")
 
 
+def make_store(db: sqlite3.Connection, folder: Path, wanted: Identity) -> str:
+    """Make a new store, or end the making of one that a kill interrupted; its name, which is drawn at random.
+
+    Raises:
+        ModelFileError: there is a store of which only the name is missing.
+    """
+    if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+        create_tables(db, replace(wanted, store=secrets.token_hex(16)))
+    found, progress = read_meta(db, folder / FILE)
+    if progress != Progress():
+        raise ModelFileError(
+            f"{folder / NAME}: missing, though {FILE} holds streams; go back to a snapshot (StreamStore.restore)"
+        )
+    write_name(folder, found.store)
+    return found.store
+
+
 def check_identity(path: Path, found: Identity, wanted: Identity, accept_fingerprint: str | None) -> None:
     """Refuse a store of another record layout, or of a model that is neither this one nor the accepted one.
 
@@ -76,8 +95,9 @@ def check_identity(path: Path, found: Identity, wanted: Identity, accept_fingerp
     """
     if found.layout != wanted.layout:
         raise ModelFileError(
-            f"{path}: expected records of this model's layout, received another ({_difference(found, wanted)}); use "
-            "the model and the options that the store was made with, or an empty folder"
+            f"{path}: expected the record layout and the options of these streams, received others "
+            f"({_difference(found, wanted)}); use the model and the options that the store was made with, or an empty "
+            "folder"
         )
     if found.fingerprint not in (wanted.fingerprint, accept_fingerprint):
         raise ModelFileError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,6 +47,7 @@ class Stream(ModelStream[Forecaster, Prediction]):
     """
 
     record_fields: ClassVar[Mapping[str, str]] = {"time_microseconds": "int64"}
+    row_options: ClassVar[Sequence[str]] = ("on_bad_row", "max_gap")
 
     def __init__(
         self,

@@ -1,0 +1,116 @@
+"""The routes put together, and what holds for every request and every answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
+
+from aaren._version import __version__
+from aaren.serving import _live_routes, _row_routes, _stream_routes
+from aaren.serving._errors import RequestError
+from aaren.serving._schemas import ROWS_PATH
+from aaren.serving._service import Service
+
+_SECURITY = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"),
+]
+_LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
+
+Application = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+def make_app(service: Service) -> Application:
+    """The ASGI application of a service that was started.
+
+    Args:
+        service: what the routes call.
+    """
+    app = FastAPI(
+        title="aaren serve",
+        version=__version__,
+        description="Rows of live streams in, what the model says after each of them out.",
+        docs_url=None,  # the pages would load scripts from other hosts
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.router.routes.insert(0, Route("/v1/rows", _row_routes.post_rows, methods=["POST"]))
+    for routes in (_row_routes, _stream_routes, _live_routes):
+        app.include_router(routes.router)
+    app.add_exception_handler(RequestError, _refuse)
+    app.add_exception_handler(RequestValidationError, _refuse_parameters)
+    app.add_exception_handler(HTTPException, _refuse_path)
+    app.add_exception_handler(Exception, _fail)
+    described = app.openapi()
+    described["paths"] = {"/v1/rows": ROWS_PATH, **described["paths"]}
+    return _Guard(app, service)
+
+
+class _Guard:
+    """Around every request: the host that a browser may ask, headers of safety, and the count of answers."""
+
+    def __init__(self, app: Application, service: Service) -> None:
+        self._app, self._service = app, service
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+
+        async def guarded(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *_SECURITY]
+                self._service.metrics.request(message["status"])
+            await send(message)
+
+        app = self._app
+        if scope["type"] == "http" and self._service.tokens is None and not _from_here(scope["headers"]):
+            error = RequestError(
+                403,
+                "expected a request to 127.0.0.1 or localhost, from no page of another site; a service for other hosts "
+                "needs --tokens",
+            )
+            app = error.response()
+        await app(scope, receive, guarded)
+
+
+def _from_here(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether the address was asked for by its own name, and by no page of another site.
+
+    Else a page that the user reads elsewhere could ask, under a name of its own that leads to this machine.
+    """
+    found = {name: value.decode("latin-1") for name, value in headers}
+    host = found.get(b"host", "")
+    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    origin = found.get(b"origin")
+    return name.lower() in _LOOPBACK and origin in (None, f"http://{host}", f"https://{host}")
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError), "registered for it"
+    return error.response()
+
+
+async def _refuse_parameters(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError), "registered for it"
+    first = error.errors()[0]
+    place = first["loc"][-1] if first.get("loc") else "request"
+    return RequestError(422, f"{place}: {first.get('msg', 'not what was expected')}").response()
+
+
+async def _refuse_path(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for it"
+    if error.status_code == 404:
+        return RequestError(404, "expected a path of this service, received another; see /openapi.json").response()
+    response = RequestError(error.status_code, f"{error.detail}; /openapi.json says what is expected").response()
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _fail(request: Request, error: Exception) -> Response:
+    return RequestError(500, "something went wrong in the service; its log says what").response()

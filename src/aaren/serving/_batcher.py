@@ -1,0 +1,212 @@
+"""Micro-batching: requests wait in one bounded queue, one thread computes them together."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aaren.serving._errors import stopping, too_busy
+from aaren.serving._limits import Limits
+from aaren.serving._owned import OwnedStreams
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The share of one request in the result of a batch.
+
+    Args:
+        result: of the batch, as the pool gave it.
+        first: index of the request's first row in it.
+        count: of the request's rows.
+    """
+
+    result: Any
+    first: int
+    count: int
+
+
+@dataclass(eq=False)
+class _Job:
+    """Rows, or a call that changes or reads one stream; both are done in the order in which they came."""
+
+    future: asyncio.Future[Any]
+    keys: list[str] = field(default_factory=list)
+    rows: list[Any] = field(default_factory=list)
+    numbers: list[int | None] = field(default_factory=list)
+    call: Callable[[OwnedStreams], Any] | None = None
+    arrived: float = field(default_factory=time.monotonic)
+
+
+class Batcher:
+    """The worker and its queue.
+
+    A batch is made of whole requests. It leaves when it has `max_batch` rows, when its first row has waited
+    `max_wait_ms`, or at once if that row found the worker idle. No two requests in a batch share a key: a row that is
+    refused stops only the later rows of its own request.
+
+    Args:
+        open_streams: opens what the worker owns, on the worker, which closes it too.
+        limits: of batch, waiting and queue.
+        on_batch: called on the worker with the rows and seconds of every batch.
+    """
+
+    def __init__(
+        self, open_streams: Callable[[], OwnedStreams], limits: Limits, on_batch: Callable[[int, float], None]
+    ) -> None:
+        self._open, self._limits, self._on_batch = open_streams, limits, on_batch
+        self._streams: OwnedStreams | None = None
+        self._jobs: deque[_Job] = deque()
+        self._waiting = 0
+        self._more = threading.Condition()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._failed: BaseException | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Rows in the queue."""
+        return self._waiting
+
+    @property
+    def streams(self) -> OwnedStreams:
+        """What the worker owns. Others may only ask it for sizes."""
+        assert self._streams is not None, "start first"
+        return self._streams
+
+    @property
+    def alive(self) -> bool:
+        """Whether the worker takes requests."""
+        return self._thread is not None and self._thread.is_alive() and not self._closing
+
+    async def start(self) -> None:
+        """Start the worker; what opening the streams raises is raised here."""
+        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._thread = threading.Thread(target=self._run, args=(opened,), name="aaren-serve", daemon=True)
+        self._thread.start()
+        await opened
+
+    async def update(self, keys: list[str], rows: list[Any], numbers: list[int | None]) -> Part:
+        """The result of rows, once they are computed, and durable if there is a store.
+
+        Raises:
+            RequestError: 429, the queue is full; 503, the service stops.
+        """
+        return await self._submit(_Job(asyncio.get_running_loop().create_future(), keys, rows, numbers))
+
+    async def call(self, call: Callable[[OwnedStreams], Any]) -> Any:
+        """What a call gives that needs the streams, after the rows that came before it."""
+        return await self._submit(_Job(asyncio.get_running_loop().create_future(), call=call))
+
+    async def close(self) -> None:
+        """Compute what waits, close the streams, end the worker; what closing them raises is raised here."""
+        with self._more:
+            self._closing = True
+            self._more.notify()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join)
+        if self._failed is not None:
+            raise self._failed
+
+    async def _submit(self, job: _Job) -> Any:
+        size = max(1, len(job.keys))
+        with self._more:
+            if not self.alive:
+                raise stopping()
+            if self._waiting + size > self._limits.queue_rows:
+                raise too_busy()
+            self._waiting += size
+            self._jobs.append(job)
+            self._more.notify()
+        return await job.future
+
+    def _run(self, opened: asyncio.Future[None]) -> None:
+        """The worker."""
+        loop = opened.get_loop()
+        try:
+            self._streams = self._open()
+        except BaseException as error:
+            loop.call_soon_threadsafe(opened.set_exception, error)
+            return
+        loop.call_soon_threadsafe(opened.set_result, None)
+        try:
+            self._work()
+            self._streams.close()
+        except BaseException as error:
+            self._failed = error
+
+    def _work(self) -> None:
+        """Batch after batch, until it is closed and the queue is empty."""
+        busy = False
+        while True:
+            with self._more:
+                while not self._jobs and not self._closing:
+                    busy = False
+                    self._more.wait()
+                if not self._jobs:
+                    return
+                if busy and self._jobs[0].call is None:
+                    self._wait_for_more(self._jobs[0].arrived + self._limits.max_wait_ms / 1e3)
+                jobs = self._take()
+            self._do(jobs)
+            busy = True
+
+    def _wait_for_more(self, deadline: float) -> None:
+        """Wait until there is a full batch, or the first row has waited long enough."""
+        while self._waiting < self._limits.max_batch and not self._closing:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            self._more.wait(left)
+
+    def _take(self) -> list[_Job]:
+        """The next jobs of the queue: one call, or requests of rows with no key in common."""
+        jobs = [self._jobs.popleft()]
+        size, seen = len(jobs[0].keys), set(jobs[0].keys)
+        while jobs[0].call is None and self._jobs and self._jobs[0].call is None:
+            keys = self._jobs[0].keys
+            if size + len(keys) > self._limits.max_batch or not seen.isdisjoint(keys):
+                break
+            size += len(keys)
+            seen.update(keys)
+            jobs.append(self._jobs.popleft())
+        self._waiting -= sum(max(1, len(job.keys)) for job in jobs)
+        return jobs
+
+    def _do(self, jobs: list[_Job]) -> None:
+        answers: list[Any]
+        try:
+            answers = [jobs[0].call(self.streams)] if jobs[0].call is not None else self._update(jobs)
+        except BaseException as error:  # whatever it is, the requests must be answered and the worker go on
+            answers = [error] * len(jobs)
+        loop = jobs[0].future.get_loop()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_deliver, jobs, answers)
+
+    def _update(self, jobs: list[_Job]) -> list[Any]:
+        began = time.monotonic()
+        keys = [key for job in jobs for key in job.keys]
+        rows = [row for job in jobs for row in job.rows]
+        numbers = [number for job in jobs for number in job.numbers]
+        result = self.streams.update(keys, rows, numbers)
+        self._on_batch(len(keys), time.monotonic() - began)
+        parts, first = [], 0
+        for job in jobs:
+            parts.append(Part(result, first, len(job.keys)))
+            first += len(job.keys)
+        return parts
+
+
+def _deliver(jobs: list[_Job], answers: list[Any]) -> None:
+    """On the event loop: wake those who wait, if their clients are still there."""
+    for job, answer in zip(jobs, answers, strict=True):
+        if job.future.done():
+            continue
+        if isinstance(answer, BaseException):
+            job.future.set_exception(answer)
+        else:
+            job.future.set_result(answer)

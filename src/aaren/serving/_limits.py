@@ -1,0 +1,49 @@
+"""What one client, or all of them, may ask of the service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds that keep memory and waiting finite; every one is a plain positive number.
+
+    Args:
+        max_wait_ms: how long a row may wait for others to be computed with, once the worker has been busy; a row that
+            comes while the worker is idle does not wait. 0 is allowed.
+        max_batch: rows at which a batch leaves without waiting longer.
+        request_rows: rows of one JSON request.
+        body_bytes: bytes of one JSON request or snapshot.
+        line_bytes: bytes of one line of an NDJSON request.
+        queue_rows: rows that may wait; beyond it requests get 429.
+        queue_bytes: bytes of requests that are being read, wait, or are being answered; beyond it they get 429.
+        body_seconds: time for a whole JSON body, for the next line of an NDJSON body, and for a client to read.
+        header_seconds: time from the connection to the end of a request's header.
+        keep_alive_seconds: time that a connection may be idle between two requests.
+        connections: open connections; one more is answered 503 and closed.
+        feeds: open feeds.
+        feed_rows: predictions that may wait for a reader of a feed; then it is dropped.
+        stop_seconds: time for open requests to end after SIGTERM.
+    """
+
+    max_wait_ms: float = 2.0
+    max_batch: int = 1024
+    request_rows: int = 4096
+    body_bytes: int = 8 << 20
+    line_bytes: int = 1 << 20
+    queue_rows: int = 16_384
+    queue_bytes: int = 64 << 20
+    body_seconds: float = 30.0
+    header_seconds: float = 10.0
+    keep_alive_seconds: int = 15
+    connections: int = 12_000
+    feeds: int = 64
+    feed_rows: int = 1024
+    stop_seconds: int = 10
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value, least = getattr(self, field.name), 0 if field.name == "max_wait_ms" else 1e-3
+            if not least <= value < float("inf"):
+                raise ValueError(f"{field.name}: expected a positive number, received {value!r}")

@@ -1,0 +1,146 @@
+"""The streams, as the one thread that owns them sees them: a pool, and perhaps the store that makes it durable."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aaren.errors import DataError
+from aaren.models import Model
+from aaren.streaming import DurableStreams, PoolResult, StreamPool
+
+_CHECKPOINT_SECONDS = 60.0
+
+
+class OwnedStreams:
+    """All streams of the service, by whole key, that is namespace and key.
+
+    Args:
+        streams: in memory alone, or durable.
+    """
+
+    def __init__(self, streams: StreamPool | DurableStreams) -> None:
+        self.streams = streams
+        self.pool = streams.pool if isinstance(streams, DurableStreams) else streams
+
+    def update(self, keys: Sequence[str], rows: Sequence[Any], numbers: Sequence[int | None]) -> PoolResult:
+        """Apply rows, of which some say their number; durable when it returns, if there is a store."""
+        counted = None if all(number is None for number in numbers) else self._numbers(keys, numbers)
+        return self.streams.update(keys, rows, counted)
+
+    def count_by_namespace(self) -> Counter[str]:
+        """How many streams there are of each namespace, in memory or in the store."""
+        keys = set(self.pool.keys())
+        if isinstance(self.streams, DurableStreams):
+            keys.update(self.streams.store.keys())
+        return Counter(key.split("/", 1)[0] for key in keys)
+
+    def _numbers(self, keys: Sequence[str], numbers: Sequence[int | None]) -> list[int]:
+        """The numbers, with those that were left out counted on from the row before."""
+        found, last = [], dict.fromkeys(keys, -1)
+        for key, number in zip(keys, numbers, strict=True):
+            if number is None:
+                number = 1 + (self.rows(key) if last[key] < 0 else last[key])
+            last[key] = number
+            found.append(number)
+        return found
+
+    def rows(self, key: str) -> int:
+        """Rows of a stream so far, 0 if there is none."""
+        return int(self.streams.rows(key)) if key in self.streams else 0
+
+    def require(self, key: str) -> None:
+        """Refuse a key without a stream.
+
+        Raises:
+            KeyError: there is none.
+        """
+        if key not in self.streams:
+            raise KeyError(key)
+
+    def drop(self, key: str) -> None:
+        """Forget a stream."""
+        self.require(key)
+        self.streams.drop(key)
+
+    def reset(self, key: str) -> None:
+        """Begin a stream again."""
+        self.require(key)
+        self.streams.reset(key)
+
+    def fork(self, key: str, new_key: str) -> None:
+        """Give a new key the past of another one.
+
+        Raises:
+            DataError: the new key has a stream.
+        """
+        self.require(key)
+        if new_key in self.streams:
+            raise DataError("new_key: expected a key without a stream, received one that has one; drop it first")
+        self.streams.fork(key, new_key)
+
+    def save(self, key: str) -> bytes:
+        """A snapshot of a stream, that `model.stream(path)` opens too; a series in it has the key of the client."""
+        self.require(key)
+        layout, stream = self.pool.layout, self.pool.model.stream()
+        layout.to_stream(layout.check(key, self.streams.records([key])[0].tobytes()), key.split("/", 1)[1], stream)
+        with tempfile.TemporaryDirectory(prefix="aaren-") as folder:
+            path = Path(folder) / "snapshot"
+            stream.save(path)
+            return path.read_bytes()
+
+    def load(self, key: str, snapshot: bytes) -> None:
+        """Set a stream to a snapshot.
+
+        Raises:
+            ModelFileError: it is damaged, or of another model; the stream is as before.
+        """
+        with tempfile.TemporaryDirectory(prefix="aaren-") as folder:
+            path = Path(folder) / "snapshot"
+            path.write_bytes(snapshot)
+            try:
+                self.streams.load_state(key, path)
+            except ValueError as error:
+                raise type(error)(str(error).replace(str(path), "snapshot")) from None
+
+    def close(self) -> None:
+        """A last checkpoint; the store is closed."""
+        if isinstance(self.streams, DurableStreams):
+            self.streams.close()
+
+
+def open_streams(
+    model: Model[Any, Any],
+    capacity: int,
+    store: Path | None = None,
+    accept_fingerprint: str | None = None,
+    **options: Any,
+) -> OwnedStreams:
+    """Open the streams of a service; those of a store go on where they were.
+
+    Args:
+        model: a trained model that streams.
+        capacity: streams in memory.
+        store: folder of the store, in which rows are before they are answered; None keeps them in memory alone.
+        accept_fingerprint: of another model whose streams this one is to take over.
+        **options: of the streams, such as `on_bad_row`.
+
+    Raises:
+        ModelFileError: the store is damaged, of another model, or in use.
+        ValueError: an option is not one of its choices.
+    """
+    if store is None:
+        return OwnedStreams(model.pool(capacity, **options))
+    return OwnedStreams(
+        DurableStreams(
+            model,
+            store,
+            capacity,
+            checkpoint_seconds=_CHECKPOINT_SECONDS,
+            accept_fingerprint=accept_fingerprint,
+            **options,
+        )
+    )

@@ -1,0 +1,96 @@
+"""Connections that cannot be held open for nothing: a limit of their number, and of the time and size of a header."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from aaren.serving._limits import Limits
+from aaren.serving._responses import ABORT
+
+_HEADER_BYTES = 1 << 16
+_REFUSAL = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n%s\r\n%s"
+
+
+def bounded_protocol(limits: Limits) -> type[HttpToolsProtocol]:
+    """A protocol of uvicorn's with these limits."""
+    return type("BoundedProtocol", (_BoundedProtocol,), {"limits": limits})
+
+
+class _BoundedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    limits: Limits
+
+    def connection_made(self, transport: Any) -> None:
+        """Accept a connection, unless there are too many."""
+        super().connection_made(transport)
+        self._timer: asyncio.TimerHandle | None = None
+        self._in_header, self._header_bytes = True, 0
+        if len(self.connections) > self.limits.connections:
+            self._refuse(
+                b"503 Service Unavailable", b"expected fewer connections; come again later", b"retry-after: 5\r\n"
+            )
+        else:
+            self._begin_header()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget a connection."""
+        self._end_header()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a header, which are counted, or of a body."""
+        if self._in_header:
+            self._header_bytes += len(data)
+        if not self.transport.is_closing():
+            super().data_received(data)
+        if self._in_header and self._header_bytes > _HEADER_BYTES:
+            self._refuse(b"431 Request Header Fields Too Large", b"expected a shorter header")
+
+    def on_message_begin(self) -> None:
+        """A request begins: its header must end in time."""
+        super().on_message_begin()
+        extensions: Any = {ABORT: self.transport.abort}
+        self.scope["extensions"] = extensions
+        self._begin_header()
+
+    def on_headers_complete(self) -> None:
+        """The header has ended."""
+        self._end_header()
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, but not with the rest of a body that nobody reads."""
+        if not self.pipeline and self.cycle is not None and self.cycle.more_body:
+            self.transport.close()
+        super().on_response_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing came for a while: a client that has not read its answer by now gets no more time for it."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        super().timeout_keep_alive_handler()
+
+    def _begin_header(self) -> None:
+        self._in_header = True
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.limits.header_seconds, self._too_slow)
+
+    def _end_header(self) -> None:
+        self._in_header, self._header_bytes = False, 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        self._timer = None
+        self._refuse(b"408 Request Timeout", b"expected a request in time")
+
+    def _refuse(self, status: bytes, message: bytes, more: bytes = b"") -> None:
+        body = b'{"error":{"message":"' + message + b'"}}'
+        if not self.transport.is_closing():
+            self.transport.write(_REFUSAL % (status, len(body), more, body))
+            self.transport.close()

@@ -1,0 +1,232 @@
+"""The service without HTTP: namespaces, the worker, feeds, numbers; all of it on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from aaren.errors import DataError, ModelFileError
+from aaren.models import Model
+from aaren.serving._activity import Activity
+from aaren.serving._answers import STATUSES, Answer, answers, line
+from aaren.serving._batcher import Batcher
+from aaren.serving._body import Budget
+from aaren.serving._description import cache_bytes_per_token, describe
+from aaren.serving._errors import RequestError
+from aaren.serving._feed import Feeds
+from aaren.serving._limits import Limits
+from aaren.serving._metrics import Metrics, Recent
+from aaren.serving._owned import OwnedStreams
+from aaren.serving._rows import Rows
+from aaren.serving._tokens import LOCAL, Tokens
+
+_AT_ONCE = 64
+_RECORDED = 32
+
+
+@dataclass
+class _Namespace:
+    """What is known of the streams of one name."""
+
+    activity: Activity
+    streams: int = 0
+    recent: Recent = field(default_factory=Recent)
+
+
+class Service:
+    """What the routes call.
+
+    Args:
+        model: a trained model that streams.
+        open_streams: opens the streams; called on the worker.
+        tokens: who may come; None: everybody who can reach the address, as `local`.
+        limits: of requests and waiting.
+    """
+
+    def __init__(
+        self,
+        model: Model[Any, Any],
+        open_streams: Callable[[], OwnedStreams],
+        tokens: Tokens | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.model, self.tokens, self.limits = model, tokens, limits or Limits()
+        self.schema = model.stream().schema
+        self.stopping = asyncio.Event()
+        self.budget = Budget(self.limits.queue_bytes)
+        self.feeds = Feeds(self.limits.feeds, self.limits.feed_rows)
+        self.batcher = Batcher(open_streams, self.limits, lambda rows, seconds: self.metrics.batch(rows, seconds))
+        self.metrics = Metrics(
+            {
+                "queue_rows": ("Rows that wait", lambda: self.batcher.waiting),
+                "queue_bytes": ("Bytes of requests that are read, wait or are answered", lambda: self.budget.used),
+                "streams": ("Streams in memory", lambda: len(self.batcher.streams.pool)),
+                "state_bytes": ("Bytes of their records", lambda: self.batcher.streams.pool.nbytes()),
+                "feeds": ("Open feeds", lambda: len(self.feeds)),
+            }
+        )
+        target = next(iter(getattr(self.schema, "targets", ())), None)
+        self._namespaces: defaultdict[str, _Namespace] = defaultdict(lambda: _Namespace(Activity(target)))
+        self._began = time.monotonic()
+
+    async def start(self) -> None:
+        """Open the streams; what that raises is raised here."""
+        await self.batcher.start()
+        for name, count in (await self.batcher.call(OwnedStreams.count_by_namespace)).items():
+            self._namespaces[name].streams = count
+        self.description = describe(self.model, self.schema, self.batcher.streams.pool.record_bytes)
+
+    def begin_stop(self) -> None:
+        """Take nothing new; open feeds and bodies of lines end."""
+        self.stopping.set()
+        self.feeds.end()
+
+    async def close(self) -> None:
+        """Compute what waits, and close the streams."""
+        self.begin_stop()
+        await self.batcher.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request would be taken now."""
+        room = self.batcher.waiting < self.limits.queue_rows and self.budget.used < self.budget.limit
+        return self.batcher.alive and not self.stopping.is_set() and room
+
+    def namespace_of(self, token: str | None) -> str:
+        """The namespace of a token.
+
+        Raises:
+            RequestError: 401, there is none, or nobody knows it.
+        """
+        if self.tokens is None:
+            return LOCAL
+        name = None if token is None else self.tokens.name_of(token)
+        if name is None:
+            raise RequestError(401, "expected the header `Authorization: Bearer TOKEN` with a token of this service")
+        return name
+
+    async def take(self, namespace: str, rows: Rows, stopped: set[str], *, predictions: bool) -> list[bytes]:
+        """The answers to rows, each as JSON.
+
+        Args:
+            namespace: whose streams they are for.
+            rows: as they came.
+            stopped: keys of which a row was refused, of which no later row of the same request is taken; added to.
+            predictions: whether the answers hold them.
+
+        Raises:
+            RequestError: 429, the queue is full; 503, the service stops, or its store cannot be written.
+        """
+        began = time.monotonic()
+        sent = _sendable(rows, stopped)
+        whole = [f"{namespace}/{rows.keys[index]}" for index in sent]
+        part = None
+        if sent:
+            numbers = [rows.numbers[index] for index in sent]
+            try:
+                part = await self.batcher.update(whole, [rows.cells[index] for index in sent], numbers)
+            except ModelFileError:
+                raise RequestError(
+                    503,
+                    "expected a store that can be written, it cannot be; send the rows again later",
+                    retry_after=10,
+                ) from None
+            except DataError as error:
+                raise RequestError(507, str(error)) from None
+        seconds = time.monotonic() - began
+        activity, subscribers = self._namespaces[namespace].activity, self.feeds.wanted(namespace)
+        watch_from = len(rows) - _RECORDED
+
+        def wants(index: int) -> bool:
+            key = rows.keys[index]
+            heard = any(one.key is None or one.key == key for one in subscribers)
+            return predictions or heard or (index >= watch_from and activity.watches(key))
+
+        found, taken = [], []
+        for index, answer in enumerate(answers(rows, part, sent, whole, wants)):
+            text = line(answer, prediction=predictions)
+            found.append(text)
+            if answer.status == "refused" and answer.key is not None:
+                stopped.add(answer.key)
+            elif answer.status in ("taken", "skipped"):
+                taken.append(answer)
+            if subscribers:
+                event = b"data: " + (text if predictions else line(answer)) + b"\n\n"
+                for one in subscribers:
+                    if one.key is None or one.key == answer.key:
+                        one.put(event)
+            if answer.prediction is not None and index >= watch_from:
+                activity.record(answer, rows.cells[index])
+            if index % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)  # others must not wait for a long answer to be written
+        self._count(namespace, rows, part, taken, seconds)
+        return found
+
+    def _count(self, namespace: str, rows: Rows, part: Any, taken: list[Answer], seconds: float) -> None:
+        statuses = Counter({"refused": len(rows)})
+        if part is not None:
+            for status in part.result.status[part.first : part.first + part.count]:
+                statuses[STATUSES[int(status)]] += 1
+                statuses["refused"] -= 1
+        self.metrics.rows(statuses, seconds)
+        known = self._namespaces[namespace]
+        known.recent.add(len(rows), seconds)
+        known.streams += sum(one.number == 1 for one in taken)
+        known.activity.saw([str(one.key) for one in taken], [one.number or 0 for one in taken])
+
+    async def stream_call(self, namespace: str, key: str, call: Callable[[OwnedStreams, str], Any]) -> Any:
+        """What a call gives that needs the streams and the whole key.
+
+        Raises:
+            RequestError: 404, the key has no stream; 409, the call cannot be done; 400, what it was given is bad.
+        """
+        whole = f"{namespace}/{key}"
+        try:
+            return await self.batcher.call(lambda streams: call(streams, whole))
+        except KeyError:
+            raise RequestError(404, f"key: expected one that has a stream, received {key!r}") from None
+        except DataError as error:
+            raise RequestError(409, str(error).replace(f"{namespace}/", "")) from None
+        except ModelFileError as error:
+            raise RequestError(400, str(error).replace(f"{namespace}/", "")) from None
+
+    def changed(self, namespace: str, key: str, streams: int = 0) -> None:
+        """A stream changed without a row: the page must not go on from what it has drawn; `streams` came or went."""
+        self._namespaces[namespace].activity.forget(key)
+        self._namespaces[namespace].streams += streams
+
+    def live(self, namespace: str, key: str | None) -> dict[str, Any]:
+        """What the live page shows."""
+        known, pool = self._namespaces[namespace], self.batcher.streams.pool
+        found = known.recent.to_dict()
+        found["streams"] = known.streams
+        found["top"] = known.activity.top(12)
+        found["queue_rows"] = self.batcher.waiting
+        found["uptime_seconds"] = round(time.monotonic() - self._began, 1)
+        found["stream_bytes"] = pool.stream_bytes
+        found["cache_bytes_per_token"] = cache_bytes_per_token(self.model)
+        found["kind"] = self.model.kind
+        found["target"] = next(iter(getattr(self.schema, "targets", ())), None)
+        found["stream"] = None if key is None else {"key": key, **known.activity.history(key)}
+        return found
+
+
+def _sendable(rows: Rows, stopped: set[str]) -> list[int]:
+    """The indices of rows that go to the pool: no later row of a key of which one was refused before."""
+    sent = []
+    for index, key in enumerate(rows.keys):
+        if index in rows.refused:
+            if key is not None:
+                stopped.add(key)
+        elif key in stopped:
+            rows.refused[index] = (
+                "expected no row of this key after one that was refused in the same request; mend that one and send "
+                "the rows from it on again"
+            )
+        else:
+            sent.append(index)
+    return sent

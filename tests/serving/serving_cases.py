@@ -1,0 +1,137 @@
+"""A service in a thread, a client of it, and a model that costs nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from aaren import Forecaster
+from aaren.data import SeriesSet, find, read_series
+from aaren.evaluation import prepare
+from aaren.serving import Service, serve
+
+JSON, LINES = "application/json", "application/x-ndjson"
+
+
+def untrained(table: SeriesSet | None = None) -> Forecaster:
+    """A forecaster of a table, or of ETTh1's oil temperature; three quantiles, so that a page has a band to draw."""
+    table = table or read_series(find("ETTh1"), targets=["OT"], covariates=[])
+    data = prepare(table, (0.6, 0.2, 0.2))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = Forecaster(
+            preprocessing=data.preprocessing,
+            inputs=1,
+            targets=1,
+            calendar=data.calendar.shape[1],
+            look_back=8,
+            horizon=3,
+            d_model=8,
+            nhead=2,
+            num_layers=1,
+            dim_feedforward=8,
+            quantiles=(0.1, 0.5, 0.9),
+        )
+    return model.eval()
+
+
+class Client:
+    """Requests to a service at `port` of 127.0.0.1."""
+
+    port: int
+
+    def ask(
+        self, method: str, path: str, body: bytes | str | None = None, *, token: str | None = None, **headers: str
+    ) -> tuple[int, Any, dict[str, str]]:
+        """Status, JSON or bytes, and headers of an answer."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token is not None:
+            sent["authorization"] = f"Bearer {token}"
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, sent)
+            answer = connection.getresponse()
+            data = answer.read()
+            found = {name.lower(): value for name, value in answer.getheaders()}
+        finally:
+            connection.close()
+        return answer.status, json.loads(data) if found.get("content-type") == JSON else data, found
+
+    def send(self, rows: Sequence[Any], *, token: str | None = None, query: str = "") -> list[dict[str, Any]]:
+        """The answers to rows in one JSON request that must be taken."""
+        status, data, _ = self.ask(
+            "POST", f"/v1/rows{query}", json.dumps({"rows": list(rows)}), token=token, content_type=JSON
+        )
+        assert status == 200, data
+        return data["rows"]
+
+    def lines(self, body: bytes, query: str = "") -> list[dict[str, Any]]:
+        """The answers to lines."""
+        status, data, _ = self.ask("POST", f"/v1/rows{query}", body, content_type=LINES)
+        assert status == 200, data
+        return [json.loads(line) for line in data.splitlines()]
+
+
+class Running(Client):
+    """A service on a free port of 127.0.0.1, in a thread with an event loop of its own.
+
+    Args:
+        make: makes the service.
+    """
+
+    def __init__(self, make: Callable[[], Service]) -> None:
+        self._started = threading.Event()
+        self._error: BaseException | None = None
+        self.service: Any = None
+        self._thread = threading.Thread(target=self._run, args=(make,))
+        self._thread.start()
+        self._started.wait(60)
+        if self._error is not None:
+            raise self._error
+
+    def _run(self, make: Callable[[], Service]) -> None:
+        def remember() -> Service:
+            self.service = make()
+            return self.service
+
+        def started(port: int, stop: Callable[[], None]) -> None:
+            loop = asyncio.get_running_loop()
+            self.port, self._stop = port, lambda: loop.call_soon_threadsafe(stop)
+            self._started.set()
+
+        try:
+            asyncio.run(serve(remember, "127.0.0.1", 0, started))
+        except BaseException as error:
+            self._error = error
+        self._started.set()
+
+    def begin_stop(self) -> None:
+        """What SIGTERM does."""
+        self._stop()
+
+    def stop(self) -> None:
+        """Stop, and wait until it has."""
+        if self._thread.is_alive():
+            self._stop()
+            self._thread.join(60)
+        assert not self._thread.is_alive()
+        assert self._error is None, self._error
+
+    def socket(self) -> socket.socket:
+        """A connection on which nothing was sent."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+
+
+def keyed(key: str, rows: Sequence[Any], first: int | None = None) -> list[dict[str, Any]]:
+    """Rows of one key as a client sends them, numbered from `first` if it is given."""
+    return [
+        {"key": key, "row": row, **({} if first is None else {"number": first + index})}
+        for index, row in enumerate(rows)
+    ]
