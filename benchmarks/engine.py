@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -69,7 +70,9 @@ def write(folder: Path, batches: Sequence[tuple[str, np.ndarray]]) -> list[dict[
         counts[streams] += 1
         rows = {"key": [f"stream-{n}" for n in streams.tolist()], "date": times}
         rows |= {name: random.standard_normal(len(streams)) for name in NAMES}
-        pq.write_table(pa.table(rows), folder / f"{index:04d}.parquet")
+        file = folder / f"{index:04d}.parquet"
+        pq.write_table(pa.table(rows), file)
+        os.utime(file, (index + 1, index + 1))  # Spark takes files in the order of these times
         found.append(rows)
     return found
 

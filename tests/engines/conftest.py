@@ -13,6 +13,7 @@ from aaren import Forecaster
 from aaren.data import Scaler, Schema
 from aaren.models import Preprocessing
 
+collect_ignore = ["spark_job.py"]  # a script that imports Spark, which need not be there
 HOUR, START = np.timedelta64(3600, "s"), np.datetime64("2026-01-01", "us")
 
 
