@@ -121,7 +121,7 @@ class TestSpark:
         assert "stream 'sensor 1', line 7, column 'PM2.5'" in refused[2]
 
         forecaster(1).save(tmp_path / "other")
-        send(tmp_path, "4", [rows[0] | {"number": 7}])
+        send(tmp_path, "4", [row | {"number": 7} for row in rows[:12]])
         for options, words in (
             ({"model": "other"}, "expected model"),
             ({"buckets": 8}, "expected buckets 8, received"),
