@@ -158,7 +158,8 @@ def test_the_page_draws(served, rows, tmp_path):
     if browser is None:
         pytest.skip("no Chromium on this machine")
     service = served()
-    service.send([*keyed("boiler 7", rows[:50]), *keyed("b<i>old", rows[:5])])
+    service.send(keyed("boiler 7", rows[:50]))  # a request of its own: of a long one the page sees a sample of rows
+    service.send(keyed("b<i>old", rows[:5]))
     done = subprocess.run(
         [
             browser,

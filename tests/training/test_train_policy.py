@@ -14,7 +14,7 @@ import aaren
 from aaren.data import Episode, EpisodeSet, observation_scaler
 from aaren.errors import DataError, ModelFileError
 from aaren.models import Policy, PolicyPreprocessing
-from aaren.training import EpisodeWindows, PolicyResult, policy_data, policy_options, train_policy
+from aaren.training import EpisodeWindows, PolicyResult, _fit, policy_data, policy_options, train_policy
 
 TINY: dict[str, Any] = {
     "d_model": 16,
@@ -106,14 +106,30 @@ def test_validation_episodes_teach_nothing(tmp_path: Path) -> None:
     )
 
 
-def test_a_seed_decides_and_a_resumed_run_goes_on(tmp_path: Path) -> None:
-    """The same seed gives the same bits, another seed others; a run that was stopped ends as if it had not been."""
+def test_a_seed_decides(tmp_path: Path) -> None:
+    """The same seed gives the same bits, another seed others."""
     whole = train(tmp_path / "a", dropout=0.2, epochs=2, steps=8)
     assert bits(train(tmp_path / "b", dropout=0.2, epochs=2, steps=8).model) == bits(whole.model)
     assert bits(train(tmp_path / "c", dropout=0.2, epochs=2, steps=8, seed=1).model) != bits(whole.model)
+
+
+def test_a_resumed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was stopped ends with the bits of one that was not; a run with other options is not resumed."""
+    whole = train(tmp_path / "whole", dropout=0.2, epochs=3, steps=9)
+    ended = _fit._Task.on_train_epoch_end
+
+    def stop(task: Any) -> None:
+        ended(task)
+        if task.current_epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_fit._Task, "on_train_epoch_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "stopped", dropout=0.2, epochs=3, steps=9)
     with pytest.raises(ModelFileError, match="expected one of a run with the same table"):
-        train(tmp_path / "a", dropout=0.2, epochs=3, steps=8, resume=True)
-    assert bits(train(tmp_path / "a", dropout=0.2, epochs=2, steps=8, resume=True).model) == bits(whole.model)
+        train(tmp_path / "stopped", dropout=0.2, epochs=4, steps=9, resume=True)
+    assert bits(train(tmp_path / "stopped", dropout=0.2, epochs=3, steps=9, resume=True).model) == bits(whole.model)
 
 
 def windows(context: int | None, *, every_step: bool) -> tuple[EpisodeSet, EpisodeWindows]:
