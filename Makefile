@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 AAREN_DATA ?= $(abspath ../shared/data)
 export AAREN_DATA
 
-.PHONY: demo test sanitize bench lint docs lock clean help
+.PHONY: demo test engine sanitize bench lint docs lock clean help
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -25,6 +25,11 @@ demo: $(STAMP)  ## train on a real series, stream it, write demo-output/report.h
 test: $(STAMP)  ## all tests: with run-time shape checks, then those that compile, with coverage of both
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not compiled" --jaxtyping-packages=aaren,beartype.beartype --cov --cov-report=
 	$(BIN)/python -m pytest -q -m compiled --cov --cov-append --cov-report=term --cov-fail-under=95
+
+SPARK := build/spark
+engine: $(STAMP)  ## tests of the streams inside Spark: a download of 0.5 GB, needs Java 17 or newer
+	$(BIN)/pip install --quiet --no-deps --target $(SPARK) --upgrade -r requirements/spark.txt
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(SPARK) $(BIN)/python -m pytest -q -m engine tests/engines
 
 sanitize: $(STAMP)  ## tests of the native kernels under the address and undefined-behaviour sanitizers of GCC
 	@test -e "$$(g++ -print-file-name=libasan.so 2>&1)" -a -e "$$(g++ -print-file-name=libubsan.so 2>&1)" || \

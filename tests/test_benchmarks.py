@@ -307,3 +307,14 @@ def test_page_of_anomalies_has_the_figures_of_its_record(load: Callable[[str], M
     assert nab.markdown(record) in (ROOT / "docs" / "anomalies.md").read_text(encoding="utf-8")
     assert (record["epochs"], tuple(record["seeds"])) == (nab.EPOCHS, nab.SEEDS)
     assert record["model"] == {**nab.MODEL, "quantiles": list(nab.MODEL["quantiles"])}
+
+
+def test_the_plan_of_a_cluster_is_calculated(load, tmp_path, capsys):
+    """From figures of a run: events over what a core does with room to spare, whole machines, their price."""
+    figures = {"record_bytes": 1000, "checkpoint_bytes_per_stream": 1100, "dense": {"events_per_second_per_core": 1000}}
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(figures), encoding="utf-8")
+    assert load("engine").main(["--plan", str(path), "--interval", "100", "--price", "0.1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2] == "| 1,000,000 | 10,000 | 1.0 GB | 1.1 GB | 3,334 | 17 | 2 | 2,336 |"
+    assert lines[-1].startswith("| 1,000,000,000 | 10,000,000 | 1,000.0 GB | 1,100.0 GB | 3,333,334 | 16,667 |")

@@ -23,6 +23,7 @@ FLOORS = {
     "training": {"data", "evaluation", "models", "nn", "ops"},
     "streaming": {"data", "evaluation", "models", "nn", "ops"},
     "serving": {"data", "evaluation", "models", "nn", "ops", "streaming"},
+    "engines": {"data", "evaluation", "models", "nn", "ops", "streaming"},
     "studies": {"data", "evaluation", "models", "nn", "ops", "streaming", "training"},
     "cli": {"data", "evaluation", "models", "nn", "ops", "serving", "streaming", "studies", "training"},
 }
@@ -71,6 +72,7 @@ def test_import_is_light():
         "fastapi",
         "uvicorn",
         "prometheus_client",
+        "pyspark",
     ]
     code = f"import aaren, sys, json; print(json.dumps([m for m in {heavy} if m in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -121,6 +121,38 @@ def test_records_are_checked(pool: StreamPool) -> None:
         assert pool.record("b") == before
 
 
+def test_records_of_many_go_both_ways(pool: StreamPool, model: Forecaster, rows: Rows) -> None:
+    """Records of many streams are those of each; another pool goes on from them; all are taken or none."""
+    found = pool.records(["b", "a"])
+    assert [record.tobytes() for record in found] == [pool.record("b"), pool.record("a")]
+    other = model.pool(3)
+    other.set_records(["b", "a"], found)
+    same(other.update(["a"], rows[6:7])[0], pool.update(["a"], rows[6:7])[0])
+    other.set_records([], found[:0])
+    with pytest.raises(DataError, match=r"stream 'x'.*without"):
+        pool.records(["a", "x"])
+    with pytest.raises(DataError, match="the pool is full"):
+        other.set_records(["c", "d"], found)
+    with pytest.raises(ValueError, match="each key once"):
+        other.set_records(["c", "c"], found)
+    with pytest.raises(ValueError, match="expected uint8 of shape"):
+        other.set_records(["c"], found)
+    found[1, :8] = 255  # rows: -1
+    with pytest.raises(DataError, match=r"stream 'd'.*damaged"):
+        model.pool(9).set_records(["c", "d"], found)
+    assert other.keys() == ["b", "a"]
+
+
+@pytest.mark.parametrize("hold_back", [True, False])
+def test_a_refused_row_holds_back_those_after_it_or_not(pool: StreamPool, rows: Rows, hold_back: bool) -> None:
+    """Without holding back, rows in one call are taken as in a call each."""
+    bad = rows[6] | {"OT": "x"}
+    result = pool.update(["a"] * 3, [bad, rows[6], rows[7]], hold_back=hold_back)
+    after = RowStatus.REFUSED if hold_back else RowStatus.TAKEN
+    assert result.status.tolist() == [RowStatus.REFUSED, after, after]
+    assert pool.rows("a") == (6 if hold_back else 8)
+
+
 def test_the_layout_is_plain_data(pool: StreamPool) -> None:
     """Who reads the layout as JSON finds every number of a record."""
     layout = json.loads(json.dumps(pool.layout.to_dict()))

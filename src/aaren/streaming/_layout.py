@@ -159,7 +159,16 @@ class RecordLayout:
         if not records:
             return torch.empty(0, self.record_bytes, dtype=torch.uint8)
         found = torch.frombuffer(bytearray(b"".join(records)), dtype=torch.uint8).view(len(records), -1)
-        rows, skipped, last = (self.column(found, name) for name in COUNTS)
+        self.check_numbers(keys, found)
+        return found
+
+    def check_numbers(self, keys: Sequence[str], records: Tensor) -> None:
+        """Refuse records of keys, uint8 of shape (n, record_bytes), that no stream of this model can have.
+
+        Raises:
+            DataError: the counts or a number of the state of one of them cannot be.
+        """
+        rows, skipped, last = (self.column(records, name) for name in COUNTS)
         sound = (skipped >= 0) & (skipped <= rows) & (last >= 0) & (last <= rows)
         if not sound.all():
             place = int(sound.argmin())
@@ -169,7 +178,7 @@ class RecordLayout:
                 source=f"stream {keys[place]!r}",
             )
         for field in self._leaves:
-            numbers = field.of(found)
+            numbers = field.of(records)
             fine = numbers.isfinite()
             fine |= numbers.isnan() & self._nan[field.name]
             fine |= numbers.isneginf() & self._endless[field.name]
@@ -179,7 +188,6 @@ class RecordLayout:
                     f"expected finite numbers in {field.name}, received others; the record is damaged",
                     source=f"stream {keys[int(each.argmin())]!r}",
                 )
-        return found
 
 
 def _require_constant(stream: ModelStream[Any, Any]) -> None:

@@ -78,7 +78,9 @@ class StreamPool:
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def update(self, keys: Sequence[str | int] | NDArray[Any], rows: Any, numbers: Any = None) -> PoolResult:
+    def update(
+        self, keys: Sequence[str | int] | NDArray[Any], rows: Any, numbers: Any = None, *, hold_back: bool = True
+    ) -> PoolResult:
         """Take a row for each key; rows of one key in order. A refused row changes nothing of its key.
 
         Args:
@@ -87,10 +89,11 @@ class StreamPool:
                 with arrays; or an array of shape (n, inputs) if rows have no time.
             numbers: the number of each row in its stream, from 1; one that was counted already is a duplicate, which is
                 not applied, and one too far is refused. None: every row is the next.
+            hold_back: after a refused row, refuse later ones of its key in this call too, so that who sends can mend it
+                first; False takes each row as if it came in a call of its own.
 
         Returns:
-            What became of each row, and what its stream says. After a refused row, later ones of its key in this call
-            are refused too.
+            What became of each row, and what its stream says.
 
         Raises:
             ValueError: there are not as many rows or numbers as keys.
@@ -101,7 +104,13 @@ class StreamPool:
             self.model.eval()
         names = key_texts(keys)
         call = PoolCall(
-            self._form, self._records, self._stream, names, RowTable(rows, len(names)), _counts(numbers, names)
+            self._form,
+            self._records,
+            self._stream,
+            names,
+            RowTable(rows, len(names)),
+            _counts(numbers, names),
+            hold_back=hold_back,
         )
         return call.run()
 
@@ -180,6 +189,26 @@ class StreamPool:
             raise full(self.capacity, _place(key))
         self._records.write(slot, checked)
 
+    def set_records(self, keys: Sequence[str | int], records: NDArray[np.uint8]) -> None:
+        """Let the streams of different keys be those of records, shape (keys, record_bytes); all of them or none.
+
+        Raises:
+            ValueError: the records have another shape, or a key comes twice.
+            DataError: numbers of a record cannot be, or the pool is full.
+        """
+        names = key_texts(keys)
+        if records.shape != (len(names), self.record_bytes) or records.dtype != np.uint8:
+            received = f"{records.dtype} of shape {records.shape}"
+            raise ValueError(f"records: expected uint8 of shape {(len(names), self.record_bytes)}, received {received}")
+        if len(set(names)) < len(names):
+            raise ValueError("keys: expected each key once, received one twice")
+        if not names:
+            return
+        given = torch.from_numpy(np.array(records))
+        self.layout.check_numbers(names, given)
+        self._records.slots.tick()
+        self._records.write(self._bring(names), given)
+
     def flush(self) -> None:
         """Write all streams that have changed to the store; nothing happens without one."""
         for _ in self._records.flush():
@@ -233,6 +262,16 @@ class StreamPool:
     def nbytes(self) -> int:
         """Bytes in memory of all streams and their keys; what the pool has reserved beyond is not in memory."""
         return self._records.nbytes()
+
+    def _bring(self, names: list[str]) -> NDArray[np.int64]:
+        """The slots of different streams, all of them in memory at once."""
+        if self._records.store is None:
+            wanted = len(self) + sum(name not in self._records.slots for name in names)
+        else:
+            wanted = len(names)
+        if wanted > self.capacity:
+            raise full(self.capacity, None)
+        return self._records.bring(names)
 
     def _known(self, keys: Sequence[str | int]) -> Tensor:
         """Copies of the records of streams that there are, uint8 of shape (n, record_bytes)."""

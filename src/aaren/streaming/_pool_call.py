@@ -29,6 +29,7 @@ class PoolCall:
         keys: of the rows.
         table: the rows.
         numbers: of the rows in their streams, or None.
+        hold_back: whether a refused row stops those of its key that come after it.
     """
 
     def __init__(
@@ -39,7 +40,10 @@ class PoolCall:
         keys: list[str],
         table: RowTable,
         numbers: NDArray[np.int64] | None,
+        *,
+        hold_back: bool,
     ) -> None:
+        self._hold_back = hold_back
         self._form, self._records, self._stream = form, records, stream
         self._keys, self._table, self._numbers = keys, table, numbers
         known: dict[str, int] = {}
@@ -157,7 +161,7 @@ class PoolCall:
 
     def _refuse(self, place: int, error: DataError) -> None:
         self._status[place], self._errors[place] = RowStatus.REFUSED, error
-        self._stopped[self._stream_of[place]] = True
+        self._stopped[self._stream_of[place]] = self._hold_back
 
     def _slot(self, places: Places) -> Slots:
         return self._slots[self._stream_of[places]]
