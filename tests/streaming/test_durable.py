@@ -135,20 +135,25 @@ def test_refused_and_skipped_rows(make: Make, rows: Rows) -> None:
     _end(streams)
 
 
-def test_options_belong_to_the_store(make: Make, rows: Rows, tmp_path: Path, model: Forecaster) -> None:
-    """A store is not opened with options that would make other states of its rows; others may change."""
-    bad = {**rows[1], "OT": math.nan}
-    streams = make(on_bad_row="skip", max_gap=5)
+def test_options_may_change(make: Make, rows: Rows) -> None:
+    """After a restart with other options, rows of before are what they were, and later ones go by the new options."""
+    bad, far = {**rows[1], "OT": math.nan}, rows[8]
+    streams = make(on_bad_row="skip", max_gap=9)
     assert _status(streams.update(["a", "b", "a"], [rows[0], rows[0], bad])) == [0, 0, 1]
+    assert _status(streams.update(["b"], [far])) == [0]
+    record = streams.records(["a", "b"])
     _end(streams)
-    for options, words in (
-        ({}, "max_gap: expected 10000, received 5"),
-        ({"max_gap": 5}, "on_bad_row: expected error, received skip"),
-    ):
-        with pytest.raises(ModelFileError, match=words):
-            make(**options)
-    streams = make(on_bad_row="skip", max_gap=5, warmup=0)
-    assert (streams.rows("a"), streams.rows("b")) == (2, 1)
+    for _ in range(2):  # changed, and opened with the same ones again
+        streams = make(max_gap=5)
+        assert (streams.rows("a"), streams.rows("b"), streams.store.journal_length) == (2, 2, 0)
+        assert np.array_equal(streams.records(["a", "b"]), record)
+        assert _status(streams.update(["a", "c"], [bad, rows[0]])) == [2, 0]
+        assert streams.store.options == {"on_bad_row": "error", "max_gap": 5}
+        streams.drop("c")
+        streams.checkpoint()
+        _end(streams)
+    streams = make(max_gap=5)
+    assert _status(streams.update(["a"], [far])) == [2], "seven rows are missing"
     _end(streams)
 
 

@@ -40,12 +40,12 @@ class DurableStreams:
         checkpoint_seconds: seconds after which one begins if there were rows; None never.
         checkpoint_keys: records in one piece of a checkpoint, which is how long a call may have to wait.
         accept_fingerprint: the fingerprint of another model whose streams this one is to go on with.
-        **options: of the stream, such as `on_bad_row` and `max_gap`. Those that decide what becomes of a row belong to
-            the store: it is not opened with others.
+        **options: of the stream, such as `on_bad_row` and `max_gap`. Rows of the journal become what they were by the
+            options of before; later ones go by these.
 
     Raises:
         ValueError: an argument is below 1, or the model cannot be streamed in a pool.
-        ModelFileError: the store is damaged, in use, or of another model or other options.
+        ModelFileError: the store is damaged, in use, or of another model.
 
     Example:
         with DurableStreams(aaren.load("model/"), "streams/") as streams:
@@ -67,10 +67,9 @@ class DurableStreams:
         for name, value in (("checkpoint_rows", checkpoint_rows), ("checkpoint_keys", checkpoint_keys)):
             if value < 1:
                 raise ValueError(f"{name}: expected at least 1, received {value}")
-        layout = RecordLayout(open_stream(model, None, **options)).to_dict() | row_options(model, **options)
-        self.store = StreamStore(
-            folder, fingerprint=model.fingerprint(), layout=layout, accept_fingerprint=accept_fingerprint
-        )
+        layout, wanted = RecordLayout(open_stream(model, None, **options)).to_dict(), row_options(model, **options)
+        identity: dict[str, Any] = {"fingerprint": model.fingerprint(), "layout": layout, "options": wanted}
+        self.store = StreamStore(folder, **identity, accept_fingerprint=accept_fingerprint)
         self._every, self._seconds, self._piece = checkpoint_rows, checkpoint_seconds, checkpoint_keys
         self._pending = PendingWrites(self.store)
         self._checkpoint: Iterator[int] | None = None
@@ -78,8 +77,12 @@ class DurableStreams:
         self._group: _Group | None = None
         self._began = time.monotonic()
         try:
-            self._pool = StreamPool(model, capacity, store=self._pending, **options)
+            self._pool = StreamPool(model, capacity, store=self._pending, **{**options, **self.store.options})
             self._replay()
+            if self.store.options != wanted:
+                self.checkpoint()
+                self.store.set_options(wanted)
+                self._pool = StreamPool(model, capacity, store=self._pending, **options)
         except BaseException:
             self.store.close()
             raise

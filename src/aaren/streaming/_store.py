@@ -48,8 +48,8 @@ class StreamStore(StateStore):
     Args:
         folder: where the store is; it is made if its parent is there.
         fingerprint: of the model (`model.fingerprint()`) whose states the records are.
-        layout: of a record; plain data for JSON, equal in every process that opens the store. If it says how many
-            `record_bytes` there are in one, pages are chosen so that a record needs no second one.
+        layout: of a record; plain data for JSON, equal in every process that opens the store.
+        options: what decides how entries of the journal are to be read, plain data for JSON; for a new store.
         accept_fingerprint: the fingerprint of another model whose records, equal in layout, this model is to take
             over; the store is this model's from then on.
 
@@ -70,6 +70,7 @@ class StreamStore(StateStore):
         *,
         fingerprint: str,
         layout: Mapping[str, Any],
+        options: Mapping[str, Any] = _NOTHING,
         accept_fingerprint: str | None = None,
     ) -> None:
         self.folder = Path(folder)
@@ -77,7 +78,7 @@ class StreamStore(StateStore):
         self._mutex = threading.RLock()
         self._snapshots = threading.Lock()
         self._db: sqlite3.Connection | None = None
-        wanted = Identity(SCHEMA, "", fingerprint, json.loads(json.dumps(layout)))
+        wanted = Identity(SCHEMA, "", fingerprint, *(json.loads(json.dumps(dict(x))) for x in (layout, options)))
         self._lock = lock_folder(self.folder)
         try:
             with plain_errors(self.path, "opened", _READ_REMEDY):
@@ -103,9 +104,31 @@ class StreamStore(StateStore):
             entry = f"entry {min(missing)} of the journal"
             raise ModelFileError(f"{self.path}: damaged: {entry} is missing; {_READ_REMEDY}")
         self._oldest = min(numbers, default=self._progress.first)
+        self._identity = found
         if found.fingerprint != wanted.fingerprint:
-            with self._transaction() as db:
-                write_meta(db, self._digests, "identity", replace(wanted, store=name))
+            self._change(replace(found, fingerprint=wanted.fingerprint))
+
+    def _change(self, identity: Identity) -> None:
+        with self._transaction() as db:
+            write_meta(db, self._digests, "identity", identity)
+        self._identity = identity
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the entries of the journal are to be read with."""
+        return dict(self._identity.options)
+
+    def set_options(self, options: Mapping[str, Any]) -> None:
+        """Read later entries with other options.
+
+        Raises:
+            ValueError: the journal has entries, which belong to the options of before.
+            ModelFileError: the store cannot be written; nothing was changed.
+        """
+        with self._mutex:
+            if self.journal_length:
+                raise ValueError(f"journal: expected no entry, received {self.journal_length}; checkpoint first")
+            self._change(replace(self._identity, options=dict(options)))
 
     @contextmanager
     def _transaction(self, remember: Callable[[], None] = lambda: None) -> Iterator[sqlite3.Connection]:

@@ -35,6 +35,7 @@ class Identity:
     store: str
     fingerprint: str
     layout: Any
+    options: Any
 
 
 @dataclass(frozen=True)

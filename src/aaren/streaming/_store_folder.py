@@ -95,9 +95,8 @@ def check_identity(path: Path, found: Identity, wanted: Identity, accept_fingerp
     """
     if found.layout != wanted.layout:
         raise ModelFileError(
-            f"{path}: expected the record layout and the options of these streams, received others "
-            f"({_difference(found, wanted)}); use the model and the options that the store was made with, or an empty "
-            "folder"
+            f"{path}: expected the record layout of these streams, received another one "
+            f"({_difference(found, wanted)}); use the model that the store was made with, or an empty folder"
         )
     if found.fingerprint not in (wanted.fingerprint, accept_fingerprint):
         raise ModelFileError(
