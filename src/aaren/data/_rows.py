@@ -111,7 +111,7 @@ def parse_row(
         try:
             values[index] = number_of(cell)
         except ValueError as error:
-            message = f"{error}; give a number, or None if it is missing"
+            message = f"{error}; give a number, or None (null in JSON) if it is missing"
             raise DataError(message, source=source, line=row, column=name) from None
         nonfinite[index] = not np.isfinite(values[index]) and not is_missing(cell)
     return Row(_time(schema, cells, row, source), values, nonfinite)
@@ -127,7 +127,7 @@ def _by_name(
             if name not in data:
                 raise DataError(
                     f"no such column in the row, which has {listed([str(key) for key in data])}; "
-                    "give None if its value is missing",
+                    "give None (null in JSON) if its value is missing",
                     source=source,
                     line=row,
                     column=name,

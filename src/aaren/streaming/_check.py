@@ -39,7 +39,8 @@ def checked_row(schema: Schema, scaler: Scaler, row: Any, number: int, *, impute
         index = int(parsed.nonfinite.argmax())
         raise DataError(
             f"expected a finite number{' that float32 can hold' if np.isfinite(parsed.values[index]) else ''}, "
-            f"received {parsed.values[index]}; give None if it is missing, or choose on_bad_row='skip' or 'impute'",
+            f"received {parsed.values[index]}; give None (null in JSON) if it is missing, or choose on_bad_row='skip' "
+            "or 'impute'",
             source="stream",
             line=number,
             column=schema.inputs[index],
