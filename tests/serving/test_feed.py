@@ -11,7 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from aaren import Classifier
+from aaren.data import Scaler
+from aaren.models import ClassifierPreprocessing
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `serving_cases`, which is not a test module
 
@@ -136,6 +141,20 @@ def test_what_the_page_shows(served, rows):
         assert (point["low"], point["high"]) == pytest.approx((said["q0.1"][0], said["q0.9"][0]), rel=1e-4)
         assert point["truth"] == pytest.approx(rows[point["number"] - 1]["OT"], rel=1e-4)
     assert stream["ahead"]["mid"] == pytest.approx(answers[-1]["prediction"]["forecast"]["OT"]["mean"], rel=1e-4)
+
+
+def test_the_page_of_a_classifier(served):
+    """Of a classifier the page shows the probabilities of the classes, and no column."""
+    between = ClassifierPreprocessing(("calm", "storm"), Scaler(("u", "v"), np.zeros(2), np.ones(2)))
+    sizes = {"d_model": 8, "nhead": 2, "num_layers": 1, "dim_feedforward": 8}
+    service = served(of=Classifier(channels=2, classes=2, preprocessing=between, **sizes).eval())
+    for values in ((0.5, 1.0), (0.1, None), (2.0, 0.0)):
+        answers = service.send([{"key": "gauge", "row": dict(zip("uv", values, strict=True))}])
+    live = service.ask("GET", "/v1/live?key=gauge")[1]
+    assert (live["kind"], live["target"]) == ("classifier", None)
+    said = answers[0]["prediction"]["probabilities"]
+    assert live["stream"]["ahead"]["classes"] == pytest.approx(said, abs=1e-4)
+    assert [point["number"] for point in live["stream"]["points"]] == [2, 3], "the first row made it known"
 
 
 def test_the_page_needs_no_other_host(served):

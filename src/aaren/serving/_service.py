@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from aaren.errors import DataError, ModelFileError
-from aaren.models import Model
+from aaren.models import Forecaster, Model
 from aaren.serving._activity import Activity
 from aaren.serving._answers import STATUSES, Answer, answers, line
 from aaren.serving._batcher import Batcher
@@ -69,8 +69,8 @@ class Service:
                 "feeds": ("Open feeds", lambda: len(self.feeds)),
             }
         )
-        target = next(iter(getattr(self.schema, "targets", ())), None)
-        self._namespaces: defaultdict[str, _Namespace] = defaultdict(lambda: _Namespace(Activity(target)))
+        self._target = self.schema.targets[0] if isinstance(model, Forecaster) else None
+        self._namespaces: defaultdict[str, _Namespace] = defaultdict(lambda: _Namespace(Activity(self._target)))
         self._began = time.monotonic()
 
     async def start(self) -> None:
@@ -210,7 +210,7 @@ class Service:
         found["stream_bytes"] = pool.stream_bytes
         found["cache_bytes_per_token"] = cache_bytes_per_token(self.model)
         found["kind"] = self.model.kind
-        found["target"] = next(iter(getattr(self.schema, "targets", ())), None)
+        found["target"] = self._target
         found["stream"] = None if key is None else {"key": key, **known.activity.history(key)}
         return found
 
