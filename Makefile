@@ -22,8 +22,10 @@ $(STAMP): pyproject.toml requirements/constraints.txt CMakeLists.txt $(wildcard 
 demo: $(STAMP)  ## train on a real series, stream it, write demo-output/report.html
 	$(BIN)/aaren demo
 
+# the floors whose annotations have shapes
+SHAPES := aaren.ops,aaren.nn,aaren.models,aaren.evaluation,aaren.training
 test: $(STAMP)  ## all tests: with run-time shape checks, then those that compile, with coverage of both
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not compiled" --jaxtyping-packages=aaren,beartype.beartype --cov --cov-report=
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not compiled" --jaxtyping-packages=$(SHAPES),beartype.beartype --cov --cov-report=
 	$(BIN)/python -m pytest -q -m compiled --cov --cov-append --cov-report=term --cov-fail-under=95
 
 SPARK := build/spark
