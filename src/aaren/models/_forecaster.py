@@ -116,14 +116,15 @@ class Forecaster(Model[ForecasterConfig, Preprocessing]):
         """
         self._check(values, calendar, state, elapsed)
         observed = values.isfinite()
+        missing = ~observed
         # a value that is missing enters nowhere, as 0 in its place and as 0 in its mask
-        values = values.masked_fill(~observed, 0)
+        values = values.masked_fill(missing, 0)
         if self.config.normalization == "window":
             mean, deviation = _window_statistics(values, observed)
             norm_state = self.norm.init_state(len(values), self.config.inputs).to(values.device)
         else:
             mean, deviation, norm_state = self.norm(values, observed, None if state is None else state.norm)
-        x, position = self._embed(values, observed, mean, deviation, calendar, elapsed, state)
+        x, position = self._embed(values, missing, mean, deviation, calendar, elapsed, state)
         encoded, encoder_state = self.encoder(x, None if state is None else state.encoder, elapsed=elapsed)
         base, highway_state = self._base(values, observed, mean, None if state is None else state.highway)
         if self.config.normalization == "window":
@@ -190,7 +191,7 @@ class Forecaster(Model[ForecasterConfig, Preprocessing]):
     def _embed(
         self,
         values: Float[Tensor, "batch tokens inputs"],
-        observed: Bool[Tensor, "batch tokens inputs"],
+        missing: Bool[Tensor, "batch tokens inputs"],
         mean: Tensor,
         deviation: Tensor,
         calendar: Tensor | None,
@@ -198,7 +199,7 @@ class Forecaster(Model[ForecasterConfig, Preprocessing]):
         state: ForecasterState | None,
     ) -> tuple[Float[Tensor, "batch tokens d"], Int[Tensor, " batch"]]:
         """Tokens of the encoder, and the position after the last one."""
-        parts = [((values - mean) / deviation).masked_fill(~observed, 0), observed.to(values.dtype)]
+        parts = [((values - mean) / deviation).masked_fill(missing, 0), (~missing).to(values.dtype)]
         if calendar is not None:
             parts.append(calendar)
         if self.config.decay == "time" and elapsed is not None:
