@@ -13,6 +13,8 @@ from aaren.serving._rows import Rows
 STATUSES = ("taken", "skipped", "refused", "duplicate")
 """By the number that the pool gives to each."""
 
+_JSON = json.JSONEncoder(separators=(",", ":"))
+
 
 @dataclass(frozen=True, eq=False)
 class Answer:
@@ -77,4 +79,4 @@ def answers(
 
 def line(answer: Answer, *, prediction: bool = True) -> bytes:
     """One line of JSON, without its end."""
-    return json.dumps(answer.to_dict(prediction=prediction), separators=(",", ":")).encode()
+    return _JSON.encode(answer.to_dict(prediction=prediction)).encode()

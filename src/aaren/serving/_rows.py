@@ -100,7 +100,7 @@ def parse(text: bytes) -> Any:
         RequestError: 400, it is not JSON.
     """
     try:
-        return json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
+        return _JSON.decode(text.decode("utf-8"))
     except UnicodeDecodeError:
         raise RequestError(400, "body: expected JSON in UTF-8, received other bytes") from None
     except json.JSONDecodeError as error:
@@ -158,6 +158,9 @@ def _cells_of(given: Any, key: str, schema: Schema) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise RowError(f"expected a number, received {name}, which JSON does not have; null stands for a missing cell")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _kind(given: Any) -> str:
