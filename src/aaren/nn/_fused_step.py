@@ -159,8 +159,8 @@ def fused_step(
     """One token through a layer or a stack of them, or None where something asks for the long way.
 
     That is: gradients, a compiler or another tracer, autocast, `check_finite`, another dtype than float32, another
-    device than the CPU, a batch of more numbers than `LARGEST_INPUT`, active dropout, an activation of the user's own, and
-    submodules that were replaced or hooked.
+    device than the CPU, a batch of more numbers than `LARGEST_INPUT`, active dropout, an activation of the user's own,
+    and submodules that were replaced or hooked.
 
     Args:
         owner: the layer, or the encoder with its stack `layers`; what was found out about it is kept while it lives.

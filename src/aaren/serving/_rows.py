@@ -13,6 +13,7 @@ from aaren.serving._errors import RequestError
 
 _KEY = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,256}")
 _LARGEST_INTEGER = 1 << 63
+_PLAIN = frozenset({str, float, bool, type(None)})
 
 
 class RowError(ValueError):
@@ -141,6 +142,8 @@ def _cells_of(given: Any, key: str, schema: Schema) -> Any:
     """Cells that are text, numbers, booleans or null; without the column that names the series: that is the key."""
     if isinstance(given, dict):
         named: Mapping[str, Any] = given
+        if schema.series_id is None and _PLAIN.issuperset(map(type, given.values())):
+            return given
     elif isinstance(given, list):
         named = dict(zip(map(str, range(len(given))), given, strict=True))
     else:

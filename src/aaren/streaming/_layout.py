@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +77,8 @@ class RecordLayout:
 
     def __init__(self, stream: ModelStream[Any, Any]) -> None:
         _require_constant(stream)
-        leaves, self._structure = pytree.tree_flatten_with_path(stream.state)
+        leaves, structure = pytree.tree_flatten_with_path(stream.state)
+        self._make, self._getters = _maker(structure), [_getter(path) for path, _ in leaves]
         offset, fields = 0, []
         named = [(name, "int64", ()) for name in COUNTS] + [(n, t, ()) for n, t in stream.record_fields.items()]
         for path, leaf in leaves:
@@ -125,16 +126,18 @@ class RecordLayout:
             leaf = torch.from_numpy(fields[field.name].copy())
             leaf = leaf.view(torch.bfloat16) if field.dtype in _BITS else leaf
             leaves.append(leaf if self.device.type == "cpu" else leaf.to(self.device))
-        return pytree.tree_unflatten(leaves, self._structure)
+        return self._make(iter(leaves))
 
     def pack(self, state: Any, records: Tensor) -> None:
         """Write the state of n streams into records, uint8 of shape (n, record_bytes)."""
         fields = self._fields(records)
-        for field, leaf in zip(self._leaves, pytree.tree_leaves(state), strict=True):
-            plain = leaf.detach() if self.device.type == "cpu" else leaf.detach().cpu()
+        for field, get in zip(self._leaves, self._getters, strict=True):
+            leaf = get(state)
+            if self.device.type != "cpu":
+                leaf = leaf.cpu()
             if field.dtype in _BITS:
-                plain = plain.to(torch.bfloat16).view(torch.int16)
-            fields[field.name][...] = plain.numpy()
+                leaf = leaf.to(torch.bfloat16).view(torch.int16)
+            fields[field.name][...] = leaf.numpy()
 
     def _fields(self, records: Tensor) -> NDArray[Any]:
         """Records, uint8 of shape (n, record_bytes), as a view of shape (n,) with named fields."""
@@ -203,6 +206,29 @@ class RecordLayout:
                     source=f"stream {keys[int(each.argmin())]!r}",
                 )
         return found
+
+
+def _getter(path: Sequence[Any]) -> Callable[[Any], Tensor]:
+    """What finds one leaf of a state, as `tree_flatten` has it."""
+
+    def get(state: Any) -> Any:
+        for key in path:
+            state = key.get(state)
+        return state
+
+    return get
+
+
+def _maker(structure: Any) -> Callable[[Iterator[Tensor]], Any]:
+    """What makes a state of its leaves, as `tree_unflatten` does, with the look-ups of that done once."""
+    if structure.is_leaf():
+        return next
+    parts, make, context = [_maker(child) for child in structure.children()], *_unflatten(structure)
+    return lambda leaves: make([part(leaves) for part in parts], context)
+
+
+def _unflatten(structure: Any) -> tuple[Callable[[Any, Any], Any], Any]:
+    return pytree.SUPPORTED_NODES[structure.type].unflatten_fn, structure.context
 
 
 def _require_constant(stream: ModelStream[Any, Any]) -> None:
