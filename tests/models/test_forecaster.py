@@ -33,6 +33,24 @@ def test_shapes(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", RUNNING, ids=name)
+def test_a_token_alone_is_the_long_way(case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One token in float32 without gradients, with NumPy around the modules, says what PyTorch alone says."""
+    model, arguments = forecaster(**case), inputs(BATCH, TOKENS, missing=0.3)
+    state = long = model.init_state(BATCH)
+    for k in range(TOKENS):
+        token = part(arguments, k, k + 1)
+        with torch.no_grad():
+            assert model._is_one_token(token["values"], token.get("calendar"), token.get("elapsed"))
+            said, state = model(**token, state=state)
+            with monkeypatch.context() as patch:
+                patch.setattr(model, "_is_one_token", lambda *given: False)
+                expected, long = model(**token, state=long)
+        for one, other in zip(pytree.tree_leaves((said, state)), pytree.tree_leaves((expected, long)), strict=True):
+            assert one.dtype == other.dtype
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("case", RUNNING, ids=name)
 def test_any_cut_gives_the_same(case: dict[str, Any]) -> None:
     """In one call, in chunks, or token by token from `init_state`: the same forecasts and the same state."""
     model = forecaster(**case).double()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from aaren.nn import RunningNorm
+from aaren.nn import _running_norm as running_norm
 from aaren.ops import AttentionState
 
 
@@ -138,3 +139,32 @@ def test_a_senseless_half_life_or_prior_is_refused(half_life: float, prior: floa
     """Half-life and prior must be positive; the message has both numbers."""
     with pytest.raises(ValueError, match=f"expected positive numbers, received {half_life} and {prior}"):
         RunningNorm(half_life, prior=prior)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_token_alone_is_the_operator(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One token written out says, and keeps, what the operator does: missing values and NaN behind the mask too."""
+    norm, generator = RunningNorm(5.0), torch.Generator().manual_seed(0)
+    state = long = norm.init_state(4, 3)
+    for _ in range(20):
+        x = 100 + torch.randn(4, 1, 3, generator=generator).to(dtype)
+        observed = torch.rand(4, 1, 3, generator=generator) < 0.6
+        x = x.masked_fill(~observed, torch.nan)
+        mean, deviation, state = norm(x, observed, state)
+        with monkeypatch.context() as patch:
+            patch.setattr(running_norm, "_is_small", lambda *given: False)
+            expected_mean, expected_deviation, long = norm(x, observed, long)
+        assert mean.dtype == deviation.dtype == dtype
+        torch.testing.assert_close(mean, expected_mean)
+        torch.testing.assert_close(deviation, expected_deviation, rtol=1e-4, atol=1e-4)
+        for one, other in zip(vars(state).values(), vars(long).values(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_token_of_nothing_yet() -> None:
+    """From a state without any weight, a missing value has mean 0 and a known one itself."""
+    nothing = AttentionState.identity((1, 2), 2)
+    x, observed = torch.tensor([[[7.0, 8.0]]]), torch.tensor([[[True, False]]])
+    mean, _, state = RunningNorm(5.0)(x, observed, nothing)
+    assert mean.tolist() == [[[7.0, 0.0]]]
+    assert state.normalizer.tolist() == [[1.0, 0.0]]

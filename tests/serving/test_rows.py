@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `serving_cases`, which is 
 
 from serving_cases import LINES, keyed
 
+from aaren.serving._answers import Answer, line
+
 
 def expected(model, rows):
     """What a stream of its own says of rows."""
@@ -141,3 +143,10 @@ def test_clients_of_one_key_do_not_stop_each_other(served, rows):
         goods = [workers.submit(send, [row["date"], row["OT"]]) for row in rows[:1]]
         assert {one.result() for one in bads} == {"refused"}
         assert [one.result() for one in goods] == ["taken"]
+
+
+@pytest.mark.parametrize("key", ["a", 'q"\\ü\u2028', "\U0001f600", "7"])
+def test_short_lines_are_json(key):
+    """A line without a prediction, which is written without an encoder, is what an encoder makes of it."""
+    answer = Answer(key, 12, "taken", prediction=object())
+    assert json.loads(line(answer, prediction=False)) == answer.to_dict(prediction=False)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from aaren.nn._aaren import Aaren
 from aaren.ops import AttentionState, checks_finite, choose_backend, is_plain, native_layers_step, native_unchanged
 
-LARGEST_BATCH = 8  # beyond it the matrix products of a library are faster
+LARGEST_INPUT = 8192  # numbers in the tokens of a batch; beyond it the matrix products of a library are faster
 _ACTIVATIONS: tuple[Any, ...] = (F.relu, F.gelu)  # by their numbers in native/layer.h
 _KINDS = {"self_attn": Aaren, "linear1": nn.Linear, "linear2": nn.Linear, "norm1": nn.LayerNorm, "norm2": nn.LayerNorm}
 _DROPOUTS = ("dropout", "dropout1", "dropout2")
@@ -159,8 +159,8 @@ def fused_step(
     """One token through a layer or a stack of them, or None where something asks for the long way.
 
     That is: gradients, a compiler or another tracer, autocast, `check_finite`, another dtype than float32, another
-    device than the CPU, a batch above `LARGEST_BATCH`, active dropout, an activation of the user's own, and
-    submodules that were replaced or hooked.
+    device than the CPU, a batch of more numbers than `LARGEST_INPUT`, active dropout, an activation of the user's own,
+    and submodules that were replaced or hooked.
 
     Args:
         owner: the layer, or the encoder with its stack `layers`; what was found out about it is kept while it lives.
@@ -171,7 +171,7 @@ def fused_step(
         added: added to the input of every layer, shape of x.
     """
     batch = x.shape[0]
-    if torch.is_grad_enabled() or not 0 < batch <= LARGEST_BATCH or not is_plain(x):
+    if torch.is_grad_enabled() or not 0 < x.numel() <= LARGEST_INPUT or not is_plain(x):
         return None
     if not _fits(x := x.contiguous()):
         return None

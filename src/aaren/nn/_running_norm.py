@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from aaren.ops import AttentionState, prefix_attention
+from aaren.ops import AttentionState, checks_finite, is_plain, prefix_attention
 
 
 class RunningNorm(nn.Module):
@@ -51,6 +52,8 @@ class RunningNorm(nn.Module):
         Returns:
             mean and deviation, shape of x, dtype of x, and the state.
         """
+        if state is not None and x.shape[1] == 1 and _is_small(x, observed, state):
+            return self._one_token(x, observed, state)
         values = x.mT.double()
         values = torch.stack([values, values.square()], -1)
         scores = torch.zeros(values.shape[:-1], dtype=torch.float64, device=x.device)
@@ -65,6 +68,37 @@ class RunningNorm(nn.Module):
         deviation = ((square - mean.square()).clamp(min=0) + self.epsilon).sqrt()
         return mean.mT.to(x.dtype), deviation.mT.to(x.dtype), state
 
+    def _one_token(
+        self,
+        x: Float[Tensor, "batch 1 channels"],
+        observed: Bool[Tensor, "batch 1 channels"],
+        state: AttentionState,
+    ) -> tuple[Float[Tensor, "batch 1 channels"], Float[Tensor, "batch 1 channels"], AttentionState]:
+        """The same for one token of a stream: the operator's recurrence where all scores are 0.
+
+        NumPy takes a fraction of the time that PyTorch takes to begin an operation of this size.
+        """
+        value, there = x.numpy()[:, 0].astype(np.float64), observed.numpy()[:, 0]
+        m, u, w = state.max_score.numpy(), state.normalizer.numpy(), state.weighted_sum.numpy()
+        with np.errstate(all="ignore"):  # of what is behind a mask
+            aged = m - math.log(2) / self.half_life
+            m_after = np.where(there, np.maximum(aged, 0), m)
+            earlier, later = np.where(there, np.exp(aged - m_after), 1), np.where(there, np.exp(-m_after), 0)
+            value = np.where(there, value, 0)
+            u_after = u * earlier + later
+            w_after = w * earlier[..., None]
+            w_after[..., 0] += later * value
+            w_after[..., 1] += later * value * value
+            moments = w_after / np.where(u_after > 0, u_after, 1)[..., None]
+            mean = moments[..., 0]
+            deviation = np.sqrt(np.maximum(moments[..., 1] - mean * mean, 0) + self.epsilon)
+        dtype = x.numpy().dtype
+        return (
+            torch.from_numpy(mean.astype(dtype)[:, None]),
+            torch.from_numpy(deviation.astype(dtype)[:, None]),
+            AttentionState(torch.from_numpy(m_after), torch.from_numpy(u_after), torch.from_numpy(w_after)),
+        )
+
     def init_state(self, batch_size: int, channels: int) -> AttentionState:
         """The state before the first token: the training set's mean 0 and deviation 1, weighing `prior` tokens."""
         nothing = AttentionState.identity((batch_size, channels), 2)
@@ -73,3 +107,22 @@ class RunningNorm(nn.Module):
         return AttentionState(
             torch.zeros_like(nothing.max_score), torch.full_like(nothing.normalizer, self.prior), weighted_sum
         )
+
+
+def _is_small(x: Tensor, observed: Tensor, state: AttentionState) -> bool:
+    """Whether NumPy may do the work: plain float32 or float64 on the CPU, a state that fits, no checks asked for."""
+    m, u, w = state.max_score, state.normalizer, state.weighted_sum
+    batch, _, channels = x.shape
+    return (
+        x.dtype in (torch.float32, torch.float64)
+        and m.dtype == u.dtype == w.dtype == torch.float64
+        and x.is_cpu
+        and m.is_cpu
+        and u.is_cpu
+        and w.is_cpu
+        and observed.shape == x.shape
+        and m.shape == u.shape == (batch, channels)
+        and w.shape == (batch, channels, 2)
+        and is_plain(x, observed, m, u, w)
+        and not checks_finite()
+    )

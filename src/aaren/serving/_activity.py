@@ -87,8 +87,9 @@ class Activity:
         for index in some:
             self._weights[keys[index]] = self._weights.get(keys[index], 0.0) + len(keys) / len(some)
             self._numbers[keys[index]] = int(numbers[index])
-        while len(self._weights) > _MOST_KEYS:
-            self._forget(min(self._weights, key=self._weights.__getitem__))
+        if len(self._weights) > 2 * _MOST_KEYS:  # many at once: to look for one costs as much as to look for all
+            for key in sorted(self._weights, key=self._weights.__getitem__)[:-_MOST_KEYS]:
+                self._forget(key)
         if len(self._watched) < _WATCHED:
             for index in some:
                 if keys[index] in self._weights and len(self._watched) < _WATCHED:

@@ -14,7 +14,8 @@ from aaren.serving._errors import RequestError
 ABORT = "aaren.abort"
 """Where the protocol leaves, in a scope's extensions, a function that ends the connection at once."""
 
-_PIECE = 1 << 16
+PIECE = 1 << 16
+"""Bytes that are sent at once."""
 
 
 class Pieces(Response):
@@ -89,10 +90,38 @@ class Pieces(Response):
             await put({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+class Whole(Response):
+    """A short body that is there. A client that does not read for some time is cut off.
+
+    Args:
+        body: at most `PIECE` bytes.
+        media_type: of the body.
+        seconds: time for the client to read.
+    """
+
+    def __init__(self, body: bytes, media_type: str, seconds: float) -> None:
+        self.body, self.status_code, self.media_type, self.background = body, 200, media_type, None
+        self.seconds = seconds
+        self.raw_headers = [
+            (b"content-type", media_type.encode()),
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+        ]
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Send it."""
+        try:
+            async with asyncio.timeout(self.seconds):
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                await send({"type": "http.response.body", "body": self.body, "more_body": False})
+        except TimeoutError:
+            scope.get("extensions", {}).get(ABORT, lambda: None)()
+
+
 async def cut(body: bytes) -> AsyncIterator[bytes]:
     """A body in pieces."""
-    for first in range(0, len(body), _PIECE):
-        yield body[first : first + _PIECE]
+    for first in range(0, len(body), PIECE):
+        yield body[first : first + PIECE]
 
 
 async def _gone(receive: Any, then: Callable[[], None]) -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
 from aaren.serving._access import Namespace, checked_key, namespace_of, service_of
 from aaren.serving._body import read_lines, read_whole, require_type
 from aaren.serving._errors import RequestError, stopping
-from aaren.serving._responses import Pieces, cut
+from aaren.serving._responses import PIECE, Pieces, Whole, cut
 from aaren.serving._rows import Rows, rows_of_body, rows_of_lines
 from aaren.serving._schemas import errors
 from aaren.serving._service import Service
@@ -27,10 +29,10 @@ router = APIRouter()
 async def post_rows(request: Request) -> Response:
     """Take rows of any streams, and answer each with the number it has in its stream and what the model says.
 
-    A plain route, which reads its own parameters: what FastAPI does for one takes as long as all the rest.
+    It reads its own parameters: what FastAPI does for one takes as long as all the rest.
     """
     service = service_of(request)
-    namespace, predictions = namespace_of(request), _wants_predictions(request.query_params.get("predictions", "true"))
+    namespace, predictions = namespace_of(request), _wants_predictions(request.scope["query_string"])
     kind = require_type(request, _JSON, _LINES)
     if service.stopping.is_set():
         raise stopping()
@@ -44,10 +46,14 @@ async def post_rows(request: Request) -> Response:
     finally:
         service.budget.give_back(len(body))
     text = b'{"rows":[' + b",".join(found) + b"]}"
+    if len(text) <= PIECE:
+        return Whole(text, _JSON, limits.body_seconds)
     return Pieces(cut(text), _JSON, limits.body_seconds, length=len(text))
 
 
-def _wants_predictions(given: str) -> bool:
+@lru_cache(maxsize=64)
+def _wants_predictions(query: bytes) -> bool:
+    given = QueryParams(query).get("predictions", "true")
     if given not in ("true", "false"):
         raise RequestError(422, f"predictions: expected true or false, received {given[:60]!r}")
     return given == "true"

@@ -13,6 +13,7 @@ from aaren.serving._errors import RequestError
 
 _KEY = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,256}")
 _LARGEST_INTEGER = 1 << 63
+_PLAIN = frozenset({str, float, bool, type(None)})
 
 
 class RowError(ValueError):
@@ -100,7 +101,7 @@ def parse(text: bytes) -> Any:
         RequestError: 400, it is not JSON.
     """
     try:
-        return json.loads(text.decode("utf-8"), parse_constant=_refuse_constant)
+        return _JSON.decode(text.decode("utf-8"))
     except UnicodeDecodeError:
         raise RequestError(400, "body: expected JSON in UTF-8, received other bytes") from None
     except json.JSONDecodeError as error:
@@ -141,6 +142,8 @@ def _cells_of(given: Any, key: str, schema: Schema) -> Any:
     """Cells that are text, numbers, booleans or null; without the column that names the series: that is the key."""
     if isinstance(given, dict):
         named: Mapping[str, Any] = given
+        if schema.series_id is None and _PLAIN.issuperset(map(type, given.values())):
+            return given
     elif isinstance(given, list):
         named = dict(zip(map(str, range(len(given))), given, strict=True))
     else:
@@ -158,6 +161,9 @@ def _cells_of(given: Any, key: str, schema: Schema) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise RowError(f"expected a number, received {name}, which JSON does not have; null stands for a missing cell")
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _kind(given: Any) -> str:

@@ -143,8 +143,9 @@ class Service:
 
         def wants(index: int) -> bool:
             key = rows.keys[index]
-            heard = any(one.key is None or one.key == key for one in subscribers)
-            return predictions or heard or (index >= watch_from and activity.watches(key))
+            if predictions or (index >= watch_from and activity.watches(key)):
+                return True
+            return bool(subscribers) and any(one.key is None or one.key == key for one in subscribers)
 
         found, taken = [], []
         for index, answer in enumerate(answers(rows, part, sent, whole, wants)):
@@ -169,9 +170,9 @@ class Service:
     def _count(self, namespace: str, rows: Rows, part: Any, taken: list[Answer], seconds: float) -> None:
         statuses = Counter({"refused": len(rows)})
         if part is not None:
-            for status in part.result.status[part.first : part.first + part.count]:
-                statuses[STATUSES[int(status)]] += 1
-                statuses["refused"] -= 1
+            for status in part.result.status[part.first : part.first + part.count].tolist():
+                statuses[STATUSES[status]] += 1
+            statuses["refused"] -= part.count
         self.metrics.rows(statuses, seconds)
         known = self._namespaces[namespace]
         known.recent.add(len(rows), seconds)

@@ -72,10 +72,10 @@ class ForecasterForm(PoolForm[RowBlock]):
         self.layout.pack(state, records)
         if times is not None:
             self.layout.column(records, _TIME)[:] = times.astype(np.int64)
-        mean = forecast.mean[:, 0].double().cpu().numpy()
-        quantiles = forecast.quantiles[:, 0].double().cpu().numpy()
-        said: dict[str, NDArray[Any]] = {"mean": preprocessing.to_units(mean)}
-        said["quantiles"] = preprocessing.to_units(quantiles.swapaxes(-1, -2)).swapaxes(-1, -2)
+        mean, quantiles = (x.cpu().numpy()[:, 0].astype(np.float64) for x in forecast)
+        said: dict[str, NDArray[Any]] = {"mean": preprocessing.to_units(mean), "quantiles": quantiles}
+        if quantiles.size:
+            said["quantiles"] = preprocessing.to_units(quantiles.swapaxes(-1, -2)).swapaxes(-1, -2)
         taken = self.layout.column(records, "rows") + 1 - self.layout.column(records, "skipped")
         said["warming_up"] = taken < self._warmup
         if times is not None:

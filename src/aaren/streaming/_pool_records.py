@@ -46,17 +46,18 @@ class PoolRecords:
         self.layout, self.store = layout, store
         self.slots = SlotTable(capacity)
         # words of 8 bytes, which are gathered faster than bytes; zeros, which cost nothing until they are written
-        self._words = torch.from_numpy(np.zeros((capacity, layout.record_bytes // 8), dtype=np.int64))
-        self._rows = self._words.numpy()[:, 0]
+        self._words = np.zeros((capacity, layout.record_bytes // 8), dtype=np.int64)
+        self._rows = self._words[:, 0]
+        self._initial = np.frombuffer(layout.initial, dtype=np.int64)
         self._dirty = np.zeros(capacity, dtype=np.bool_)
 
     def read(self, slots: Slots) -> Tensor:
         """Copies of records, uint8 of shape (n, record_bytes)."""
-        return self._words.index_select(0, torch.from_numpy(slots)).view(torch.uint8)
+        return torch.from_numpy(self._words.take(slots, axis=0).view(np.uint8))
 
     def write(self, slots: Slots, records: Tensor) -> None:
         """Put records, uint8 of shape (n, record_bytes), in the place of those of different slots."""
-        self._words.index_copy_(0, torch.from_numpy(slots), records.view(torch.int64))
+        self._words[slots] = records.numpy().view(np.int64)
         self._dirty[slots] = True
 
     def rows(self, slots: Slots) -> NDArray[np.int64]:
@@ -82,9 +83,9 @@ class PoolRecords:
         self._make_room(len(missing))
         added = self.slots.add(missing)
         slots[places] = added
-        records = torch.frombuffer(bytearray(self.layout.initial), dtype=torch.uint8).repeat(len(added), 1)
-        records[torch.from_numpy(there)] = found
-        self.write(added, records)
+        self._words[added] = self._initial
+        if len(found):
+            self._words[added[there]] = found.numpy().view(np.int64)
         self._dirty[added] = False
         return slots
 
@@ -120,7 +121,9 @@ class PoolRecords:
     def remove_empty(self, slots: Slots) -> None:
         """Forget those of the streams that have no rows; a slot of -1 is none."""
         used = slots[slots >= 0]
-        self.forget([self.slots.key_of(slot) for slot in used[self._rows[used] == 0].tolist()])
+        empty = used[self._rows[used] == 0].tolist()
+        if empty:
+            self.forget([self.slots.key_of(slot) for slot in empty])
 
     def drop(self, key: str) -> None:
         """Forget a stream, in the store too."""
