@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -249,6 +250,49 @@ def test_a_snapshot_that_does_not_belong(opened: Open, tmp_path: Path) -> None:
         StreamStore.restore(store.folder, other.snapshot())
     with opened() as store:
         assert store.load(["a"]) == {"a": b"2"}
+
+
+def test_a_snapshot_over_the_store_itself(opened: Open) -> None:
+    """A file of the open store is no place for a snapshot, and the file of a store is none: its log would be lost."""
+    with opened() as store:
+        store.write({"a": b"1"})
+        for name in ("store.sqlite", "store.sqlite-wal", "store.json", "store.lock"):
+            with pytest.raises(ModelFileError, match="expected a file for a snapshot, received one of the open store"):
+                store.snapshot(store.folder / name)
+        store.append(b"entry")
+        killed = store.folder.parent / "killed"
+        shutil.copytree(store.folder, killed)
+    with pytest.raises(ModelFileError, match="received the file of a store itself"):
+        StreamStore.restore(killed, killed / "store.sqlite")
+    with opened("killed") as found:
+        assert (found.load(["a"]), found.journal_length) == ({"a": b"1"}, 1)
+
+
+def test_only_its_own_snapshots_are_taken_away(opened: Open) -> None:
+    """A copy that somebody put beside the snapshots under another name stays there, and stops no later snapshot."""
+    with opened() as store:
+        first = store.snapshot()
+        for name in ("00000001-keep.sqlite", "9-monday.sqlite", "1.sqlite"):
+            shutil.copy(first, first.with_name(name))
+        taken = [store.snapshot() for _ in range(3)]
+        assert store.snapshots() == taken[1:]
+        names = {path.name for path in first.parent.iterdir()}
+        assert names == {"00000001-keep.sqlite", "9-monday.sqlite", "1.sqlite", *(path.name for path in taken[1:])}
+
+
+def test_keys_that_come_and_go_take_no_room(opened: Open) -> None:
+    """Short-lived keys leave nothing behind in memory, neither while the store is open nor when it is opened again."""
+    for _ in range(2):
+        with opened() as store:
+            for number in range(50):
+                store.write({f"k{number}": b"x", f"l{number}": b"y"})
+                store.write({f"k{number}": None, f"l{number}": b"z", f"m{number}": b"m"})
+                store.write({f"l{number}": None, f"m{number}": None})
+            store.write({"last": b"1"})
+            assert len(store._directory._digests) <= 16 * 5
+            store.verify()
+    with opened() as store:
+        assert store.load(["last", "k1"]) == {"last": b"1"}
 
 
 def test_a_full_disk(opened: Open) -> None:
