@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -169,6 +171,29 @@ StreamStore({str(tmp_path / "store")!r}, fingerprint={"f" * 64!r}, layout={LAYOU
     store.close()
     with opened() as store:
         assert store.load(["a"]) == {"a": b"1"}
+
+
+def test_a_copy_lets_nobody_in(opened: Open, tmp_path: Path) -> None:
+    """A store stays locked when its own process reads its files, and is free when a fork of the process lives on."""
+    code = (
+        "import sys; from aaren.streaming import StreamStore\n"
+        f"StreamStore(sys.argv[1], fingerprint='{'f' * 64}', layout={LAYOUT!r})"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "store")]
+    with opened() as store:
+        store.write({"a": b"1"})
+        shutil.copytree(store.folder, tmp_path / "copy")
+        other = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "expected a store that nobody has open" in other.stderr
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        subprocess.run(command, check=True)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_another_model_layout_or_version(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
