@@ -127,6 +127,20 @@ def test_slow_clients(served):
     assert service.service.budget.used == 0
 
 
+def test_empty_lines_are_no_request(served):
+    """A connection on which only empty lines follow an answer is closed as one on which nothing comes."""
+    service = served(header_seconds=0.4)
+    with service.socket() as connection:
+        connection.settimeout(20)
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        found = b""
+        while not found.endswith(b"}"):
+            found += connection.recv(4096)
+        connection.sendall(b"\r\n")
+        assert b" 408 " in connection.recv(4096)
+    assert service.ask("GET", "/health")[0] == 200
+
+
 def test_a_line_at_a_time_is_no_reason_to_wait_forever(served):
     """A client that sends a byte now and then, but no whole line, is cut off."""
     service = served(body_seconds=0.5)
@@ -171,6 +185,16 @@ def test_content_types(served):
     for kind in ("text/plain", "application/x-www-form-urlencoded", "", "application/jsonp"):
         assert "content-type" in refusal(service.ask("POST", "/v1/rows", b'{"rows": []}', content_type=kind), 415)
     assert service.ask("POST", "/v1/rows", b'{"rows": []}', content_type="Application/JSON; charset=utf-8")[0] == 200
+
+
+def test_compressed_bodies(served):
+    """A compressed body is refused as such, not as bad JSON."""
+    service = served()
+    for kind in (JSON, LINES):
+        sent = service.ask("POST", "/v1/rows", b"\x1f\x8b\x08", content_type=kind, content_encoding="gzip")
+        assert "content-encoding: expected none, received gzip" in refusal(sent, 415)
+    plain = service.ask("POST", "/v1/rows", b'{"rows": []}', content_type=JSON, content_encoding="identity")
+    assert plain[0] == 200
 
 
 def test_names_of_other_sites(served):

@@ -111,6 +111,16 @@ def test_numbered_rows_are_taken_once(served, rows):
     assert "7" in far["error"]["message"]
 
 
+def test_a_row_without_a_number_is_no_duplicate(served, rows):
+    """A row without a number is the next one of its stream, also behind a duplicate in the same request."""
+    service = served()
+    service.send(keyed("a", rows[:3], first=1))
+    mixed = [*keyed("a", rows[1:2], first=2), *keyed("a", rows[3:5]), *keyed("a", rows[5:6], first=6)]
+    answers = service.send([*mixed, *keyed("a", rows[6:7])])
+    assert [one["status"] for one in answers] == ["duplicate", "taken", "taken", "taken", "taken"]
+    assert [one["number"] for one in answers] == [2, 4, 5, 6, 7]
+
+
 def test_many_clients_at_once(served, model, rows):
     """Clients that send at the same time are computed together, and each has the answers of its own stream."""
     service = served()

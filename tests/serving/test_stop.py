@@ -153,6 +153,14 @@ def test_a_full_queue_pushes_back(served, rows):
     assert len(service.service.batcher.streams.pool) == statuses.count(200) + 1
 
 
+def test_a_short_queue_takes_a_long_request(served, rows):
+    """A request of more rows than the queue has room for is taken while nobody waits: it would never fit."""
+    service = served(queue_rows=4)
+    assert {one["status"] for one in service.send([{"key": key, "row": rows[0]} for key in range(10)])} == {"taken"}
+    lines = b"".join(json.dumps(one).encode() + b"\n" for one in keyed("lines", rows[:10]))
+    assert [one["number"] for one in service.lines(lines)] == list(range(1, 11))
+
+
 def test_too_many_bytes_push_back(served):
     """Bodies that are being read count too: beyond the limit of bytes there is 429."""
     service = served(queue_bytes=1000)

@@ -89,6 +89,18 @@ def test_what_is_not_known_is_none() -> None:
         assert f"drift after {report.rows} rows" in str(report)
 
 
+@pytest.mark.parametrize("rows", [300_000, 540_000, 1_000_000, 2_000_000])
+def test_a_column_that_died_long_ago(rows: int) -> None:
+    """A column without values for half a million rows and more has a report still, at any age."""
+    found = monitor(2, 1000.0)
+    found.add(np.array([1.0, 1.0]))
+    found.add(np.array([np.nan, 1.0]), absent=rows)
+    dead, alive = found.report(2).columns
+    assert (dead.name, dead.missing) == ("a", 1.0)
+    assert alive.mean == 12.0
+    json.dumps(found.report(2).to_dict(), allow_nan=False)
+
+
 def test_marks() -> None:
     """Shares of marks are told beside those of training; the stability index is 0 where they agree."""
     found = monitor(1, 1e9, marks=3)

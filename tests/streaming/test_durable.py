@@ -210,6 +210,30 @@ def test_a_failed_append_changes_nothing(make: Make, rows: Rows, monkeypatch: py
     _end(streams)
 
 
+def test_a_failed_call_in_a_checkpoint_loses_nothing(make: Make, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that a failed call has moved within memory is in the checkpoint in progress; its rows are not lost."""
+    streams = make(checkpoint_rows=5, checkpoint_keys=1)
+    streams.update([*KEYS, "known"], [rows[0]] * 4)
+    streams.update(["a"], [rows[1]])
+    streams.update(["a"], [rows[2]])  # begins the checkpoint
+    with monkeypatch.context() as patch:
+
+        def full(*entries: bytes, **_: Any) -> int:
+            raise ModelFileError("no space left on device")
+
+        patch.setattr(streams.store, "append", full)
+        patch.setattr(streams, "_checkpoint_piece", lambda: None)
+        with pytest.raises(ModelFileError):
+            streams.update(["known", "new"], [rows[1], rows[0]])
+    for row in rows[3:8]:
+        streams.update(["a"], [row])
+    assert streams.store.journal_length < 8, "the checkpoint has ended"
+    _end(streams)
+    streams = make()
+    assert {key: streams.rows(key) for key in [*KEYS, "known", "new"]} == {"a": 8, "b": 1, "c": 1, "known": 1, "new": 0}
+    _end(streams)
+
+
 def test_an_eviction_waits_for_its_entry(make: Make, rows: Rows, plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that moves its own rows out of memory and ends before its entry is written leaves none of them behind."""
     streams = make(capacity=2)
@@ -253,6 +277,20 @@ def test_an_interrupt_after_the_entry(make: Make, rows: Rows, monkeypatch: pytes
     _end(streams)
 
 
+def test_a_key_that_no_store_can_hold(make: Make, rows: Rows) -> None:
+    """A key with half a surrogate pair is refused at once; taken, it would let every later checkpoint fail."""
+    with make(checkpoint_rows=1) as streams:
+        for _ in range(2):
+            with pytest.raises(ValueError, match="expected text that UTF-8 can hold"):
+                streams.update(["a", "\ud800"], [rows[0]] * 2)
+        assert streams.rows("a") == 0
+        with pytest.raises(ValueError, match="expected text that UTF-8 can hold"):
+            streams.fork("a", "\udfff")
+        streams.update(["a"], rows[:1])
+    with make() as streams:
+        assert streams.rows("a") == 1
+
+
 def test_a_group_is_one_sync(make: Make, rows: Rows, plain: Plain) -> None:
     """Calls in a group are in the journal at its end, all of them; an error in between takes all of them back."""
     streams = make(capacity=2)
@@ -275,6 +313,25 @@ def test_a_group_is_one_sync(make: Make, rows: Rows, plain: Plain) -> None:
     streams = make()
     assert [streams.rows(key) for key in "abcdef"] == [2, 1, 1, 1, 0, 0]
     plain(streams, {"a": rows[:2]})
+    _end(streams)
+
+
+def test_masked_cells_are_missing(make: Make, rows: Rows, model: Forecaster) -> None:
+    """What a masked array hides is missing, in order and after a gap, in pool and journal; never a number."""
+    places = [0, 1, 4, 5]
+    hidden = [False, True, True, False]
+    columns = {name: np.array([rows[place][name] for place in places]) for name in rows[0]}
+    columns["OT"] = np.ma.array(columns["OT"], mask=hidden)
+    pool = model.pool(1)
+    cells = [rows[place] | ({"OT": None} if hide else {}) for place, hide in zip(places, hidden, strict=True)]
+    pool.update(["x"] * 4, cells).raise_first()
+    streams = make()
+    for place in range(4):
+        streams.update(["a"], take(columns, [place])).raise_first()
+    same_record(streams, streams.records(["a"]), pool.records(["x"]))
+    _end(streams)
+    streams = make()
+    same_record(streams, streams.records(["a"]), pool.records(["x"]))
     _end(streams)
 
 

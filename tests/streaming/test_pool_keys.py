@@ -112,10 +112,13 @@ def test_records_are_checked(pool: StreamPool) -> None:
     assert len(record) == pool.record_bytes
     counts = np.frombuffer(record, dtype=np.int64).copy()
     counts[0] = -1
+    many = counts.copy()
+    many[0] = 2**63 - 1
     numbers = np.frombuffer(record, dtype=np.float64).copy()
     place = next(f.offset for f in pool.layout.fields if f.name.endswith("encoder[0].normalizer")) // 8
     numbers[place] = np.nan
-    for wrong, message in ((record[:-1], "bytes"), (counts.tobytes(), "rows"), (numbers.tobytes(), "finite numbers")):
+    wrongs = {"bytes": record[:-1], "rows=-1": counts.tobytes(), "rows=9223372036854775807": many.tobytes()}
+    for message, wrong in {**wrongs, "finite numbers": numbers.tobytes()}.items():
         with pytest.raises(DataError, match=message):
             pool.set_record("b", wrong)
         assert pool.record("b") == before
@@ -252,9 +255,14 @@ def test_calls_that_cannot_be(model: Forecaster, rows: Rows) -> None:
         ([True], rows[:1], TypeError),
         (["a"], 7, TypeError),
         (["a"], {"OT": 1.0}, TypeError),
+        (["\ud800"], rows[:1], ValueError),
     ):
         with pytest.raises(error, match="expected"):
             pool.update(keys, given)
+    assert len(pool) == 0
+    for numbers in ([0], [1.0], [True], [2**63], [2**64], [None]):
+        with pytest.raises(ValueError, match="numbers: expected whole numbers from 1"):
+            pool.update(["a"], rows[:1], numbers)
     assert len(pool) == 0
     for capacity in (0, "many"):
         with pytest.raises(ValueError, match="capacity"):

@@ -164,6 +164,22 @@ def test_headers_that_do_not_belong(snapshot: bytes, refused: Callable[..., str]
         assert "damaged" in refused(_signed(tensors, {**header, name: value}, tmp_path / "signed"))
 
 
+@pytest.mark.parametrize(
+    "change", [{"rows": -1}, {"rows": 2**63 - 1}, {"rows": 2**70}, {"skipped": 10**6}, {"last_taken": -1}]
+)
+def test_counts_that_cannot_be(
+    change: dict[str, int], snapshot: bytes, refused: Callable[..., str], model: Forecaster, tmp_path: Path
+) -> None:
+    """Counts below 0, above the rows, or so large that they would run over, are refused by a stream and by a pool."""
+    tensors, header = _parts(snapshot, tmp_path / "parts")
+    crafted = _signed(tensors, header | change, tmp_path / "crafted")
+    assert "expected 0 <= skipped <= rows" in refused(crafted)
+    pool = model.pool(2)
+    with pytest.raises(ModelFileError, match="expected 0 <= skipped <= rows"):
+        pool.load_state("a", tmp_path / "crafted")
+    assert "a" not in pool
+
+
 def test_crafted_files(snapshot: bytes, refused: Callable[..., str], tmp_path: Path) -> None:
     """A huge header length, deep JSON, a header that is no object, no header, a pickle and text are all refused."""
     tensors, _ = _parts(snapshot, tmp_path / "parts")

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -170,6 +173,29 @@ StreamStore({str(tmp_path / "store")!r}, fingerprint={"f" * 64!r}, layout={LAYOU
         assert store.load(["a"]) == {"a": b"1"}
 
 
+def test_a_copy_lets_nobody_in(opened: Open, tmp_path: Path) -> None:
+    """A store stays locked when its own process reads its files, and is free when a fork of the process lives on."""
+    code = (
+        "import sys; from aaren.streaming import StreamStore\n"
+        f"StreamStore(sys.argv[1], fingerprint='{'f' * 64}', layout={LAYOUT!r})"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "store")]
+    with opened() as store:
+        store.write({"a": b"1"})
+        shutil.copytree(store.folder, tmp_path / "copy")
+        other = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "expected a store that nobody has open" in other.stderr
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        subprocess.run(command, check=True)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
 def test_another_model_layout_or_version(opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store of another model, record layout or schema is refused with both named; a model can be accepted."""
     opened().close()
@@ -249,6 +275,49 @@ def test_a_snapshot_that_does_not_belong(opened: Open, tmp_path: Path) -> None:
         StreamStore.restore(store.folder, other.snapshot())
     with opened() as store:
         assert store.load(["a"]) == {"a": b"2"}
+
+
+def test_a_snapshot_over_the_store_itself(opened: Open) -> None:
+    """A file of the open store is no place for a snapshot, and the file of a store is none: its log would be lost."""
+    with opened() as store:
+        store.write({"a": b"1"})
+        for name in ("store.sqlite", "store.sqlite-wal", "store.json", "store.lock"):
+            with pytest.raises(ModelFileError, match="expected a file for a snapshot, received one of the open store"):
+                store.snapshot(store.folder / name)
+        store.append(b"entry")
+        killed = store.folder.parent / "killed"
+        shutil.copytree(store.folder, killed)
+    with pytest.raises(ModelFileError, match="received the file of a store itself"):
+        StreamStore.restore(killed, killed / "store.sqlite")
+    with opened("killed") as found:
+        assert (found.load(["a"]), found.journal_length) == ({"a": b"1"}, 1)
+
+
+def test_only_its_own_snapshots_are_taken_away(opened: Open) -> None:
+    """A copy that somebody put beside the snapshots under another name stays there, and stops no later snapshot."""
+    with opened() as store:
+        first = store.snapshot()
+        for name in ("00000001-keep.sqlite", "9-monday.sqlite", "1.sqlite"):
+            shutil.copy(first, first.with_name(name))
+        taken = [store.snapshot() for _ in range(3)]
+        assert store.snapshots() == taken[1:]
+        names = {path.name for path in first.parent.iterdir()}
+        assert names == {"00000001-keep.sqlite", "9-monday.sqlite", "1.sqlite", *(path.name for path in taken[1:])}
+
+
+def test_keys_that_come_and_go_take_no_room(opened: Open) -> None:
+    """Short-lived keys leave nothing behind in memory, neither while the store is open nor when it is opened again."""
+    for _ in range(2):
+        with opened() as store:
+            for number in range(50):
+                store.write({f"k{number}": b"x", f"l{number}": b"y"})
+                store.write({f"k{number}": None, f"l{number}": b"z", f"m{number}": b"m"})
+                store.write({f"l{number}": None, f"m{number}": None})
+            store.write({"last": b"1"})
+            assert len(store._directory._digests) <= 16 * 5
+            store.verify()
+    with opened() as store:
+        assert store.load(["last", "k1"]) == {"last": b"1"}
 
 
 def test_a_full_disk(opened: Open) -> None:

@@ -32,14 +32,14 @@ def shown(cell: object) -> str:
 
 
 def is_missing(cell: object) -> bool:
-    """Tell whether a cell says "not measured": None, a null of pandas, or one of the texts in `MISSING`.
+    """Tell whether a cell says "not measured": None, a null of pandas, numpy's mask, or one of the texts in `MISSING`.
 
     A float NaN is not among them: a frame may mean it so, a live row may not; the caller decides.
     """
     if isinstance(cell, str):
         return cell.strip(BLANKS).lower() in MISSING
     # pandas.NA and NaT are recognised by name, because pandas need not be installed.
-    return cell is None or type(cell).__name__ in ("NAType", "NaTType")
+    return cell is None or cell is np.ma.masked or type(cell).__name__ in ("NAType", "NaTType")
 
 
 def number_of(cell: object) -> float:

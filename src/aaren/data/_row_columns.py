@@ -119,7 +119,8 @@ def parse_rows(schema: Schema, rows: Any, count: int) -> RowBlock:
 
 def parse_numbers(cells: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
     """Numbers of shape (rows,), which of them came as not finite, and which cells are no numbers at all."""
-    if isinstance(cells, np.ndarray) and cells.dtype.kind in "fiu":
+    masked = isinstance(cells, np.ma.MaskedArray)  # whose list has None where something is masked
+    if isinstance(cells, np.ndarray) and cells.dtype.kind in "fiu" and not masked:
         values = cells.astype(np.float64)
         return values, ~np.isfinite(values), np.zeros(len(cells), dtype=np.bool_)
     given = cells.tolist() if isinstance(cells, np.ndarray) else cells
@@ -140,7 +141,7 @@ def parse_numbers(cells: Any) -> tuple[NDArray[np.float64], NDArray[np.bool_], N
 
 def parse_times(cells: Any) -> Times:
     """Times of shape (rows,) in datetime64[us], NaT where `parse_time` refuses the cell."""
-    if isinstance(cells, np.ndarray) and cells.dtype.kind == "M":
+    if isinstance(cells, np.ndarray) and cells.dtype.kind == "M" and not isinstance(cells, np.ma.MaskedArray):
         return cells.astype("datetime64[us]")
     known: dict[str, Any] = {}
     times = np.full(len(cells), np.datetime64("NaT", "us"))

@@ -117,7 +117,7 @@ class Batcher:
         with self._more:
             if not self.alive:
                 raise stopping()
-            if self._waiting + size > self._limits.queue_rows:
+            if self._waiting and self._waiting + size > self._limits.queue_rows:  # alone it would never fit
                 raise too_busy()
             self._waiting += size
             self._jobs.append(job)

@@ -43,8 +43,13 @@ def require_type(request: Request, *allowed: str) -> str:
     """The content type of a request. A page of another site can send none of those that are allowed unasked.
 
     Raises:
-        RequestError: 415, it is another one.
+        RequestError: 415, it is another one, or the body is compressed.
     """
+    packed = request.headers.get("content-encoding", "").strip().lower()
+    if packed not in ("", "identity"):
+        raise RequestError(
+            415, f"content-encoding: expected none, received {packed[:60]}; send the body uncompressed", close=True
+        )
     given = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if given not in allowed:
         raise RequestError(

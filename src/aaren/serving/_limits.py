@@ -16,7 +16,7 @@ class Limits:
         request_rows: rows of one JSON request.
         body_bytes: bytes of one JSON request or snapshot.
         line_bytes: bytes of one line of an NDJSON request.
-        queue_rows: rows that may wait; beyond it requests get 429.
+        queue_rows: rows that may wait; beyond it requests get 429, but for one that finds none waiting.
         queue_bytes: bytes of requests that are being read, wait, or are being answered; beyond it they get 429.
         body_seconds: time for a whole JSON body, for the next line of an NDJSON body, and for a client to read.
         header_seconds: time from the connection to the end of a request's header.

@@ -40,11 +40,13 @@ class OwnedStreams:
 
     def _numbers(self, keys: Sequence[str], numbers: Sequence[int | None]) -> list[int]:
         """The numbers, with those that were left out counted on from the row before."""
-        found, last = [], dict.fromkeys(keys, -1)
+        found, last, before = [], dict.fromkeys(keys, 0), dict[str, int]()
         for key, number in zip(keys, numbers, strict=True):
-            if number is None:
-                number = 1 + (self.rows(key) if last[key] < 0 else last[key])
-            last[key] = number
+            if number is None:  # after a duplicate too: what has no number is never one
+                if key not in before:
+                    before[key] = self.rows(key)
+                number = 1 + max(before[key], last[key])
+            last[key] = max(number, last[key])
             found.append(number)
         return found
 

@@ -43,6 +43,8 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a header, which are counted, or of a body."""
+        if not self._in_header and (self.cycle is None or self.cycle.response_complete):
+            self._begin_header()  # even if no request begins with them, as with empty lines, one must come in time
         if self._in_header:
             self._header_bytes += len(data)
         if not self.transport.is_closing():

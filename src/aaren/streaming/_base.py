@@ -19,6 +19,8 @@ from aaren.streaming._drift_report import DriftReport
 from aaren.streaming._snapshot import read_snapshot, write_snapshot
 
 Policy = Literal["error", "skip", "impute"]
+MOST_ROWS = 1 << 62
+"""No stream counts so many: the counts of one that says so would run over."""
 AnyModel = TypeVar("AnyModel", bound=Model[Any, Any])
 Result = TypeVar("Result")
 
@@ -166,6 +168,11 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
             KeyError, TypeError, ValueError or OverflowError: the header is another stream's, or damaged.
         """
         rows, skipped, last_taken = (int(header[name]) for name in ("rows", "skipped", "last_taken"))
+        if not (0 <= skipped <= rows < MOST_ROWS and 0 <= last_taken <= rows):
+            raise ValueError(
+                f"expected 0 <= skipped <= rows and 0 <= last_taken <= rows < 2**62, received skipped={skipped}, "
+                f"last_taken={last_taken} and rows={rows}"
+            )
         if "drift" in header:  # snapshots of before there was a monitor go on with a new one
             self._monitor.restore(header["drift"])
         self._restore_own(header)

@@ -18,6 +18,9 @@ HALF_LIFE = 1000.0
 _LEAST_VARIANCE = 1e-6
 """In training variances: a column that stands still would make the stability index infinite."""
 
+_LEAST_WEIGHT = 1e-100
+"""Of a column without values for so long nothing is known any more, and the squares of its weights are 0."""
+
 
 @dataclass(frozen=True, eq=False)
 class Reference:
@@ -123,7 +126,7 @@ class DriftMonitor:
             "missing": None if missing is None else min(max(missing, 0.0), 1.0),
             "training_missing": reference.missing.get(name),
         }
-        if not weight:
+        if weight < _LEAST_WEIGHT:
             return ColumnDrift(**shared)
         shift = total / weight
         shared |= {"mean": center + unit * shift, "shift": shift, "z": shift * weight / math.sqrt(squares)}

@@ -79,6 +79,8 @@ def _plain(value: Any, arrays: list[NDArray[Any]]) -> Any:
     """What JSON can hold; arrays go to the list, and what JSON cannot hold is marked by a one-entry object."""
     if value is None or isinstance(value, str | bool | float):
         return str(value) if isinstance(value, str) else value if not isinstance(value, float) else float(value)
+    if isinstance(value, np.ma.MaskedArray):  # its list has None where something is masked
+        return _plain(value.tolist(), arrays)
     if isinstance(value, np.ndarray) and value.dtype.kind in _KINDS:
         arrays.append(value)
         return {"array": len(arrays) - 1}

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from aaren.errors import DataError
-from aaren.streaming._base import ModelStream
+from aaren.streaming._base import MOST_ROWS, ModelStream
 
 COUNTS = ("rows", "skipped", "last_taken")
 NAMES = ("series", "sequence")
@@ -195,11 +195,11 @@ class RecordLayout:
             DataError: the counts or a number of the state of one of them cannot be.
         """
         rows, skipped, last = (self.column(records, name) for name in COUNTS)
-        sound = (skipped >= 0) & (skipped <= rows) & (last >= 0) & (last <= rows)
+        sound = (skipped >= 0) & (skipped <= rows) & (last >= 0) & (last <= rows) & (rows < MOST_ROWS)
         if not sound.all():
             place = int(sound.argmin())
             raise DataError(
-                "expected 0 <= skipped <= rows and 0 <= last_taken <= rows, received "
+                "expected 0 <= skipped <= rows and 0 <= last_taken <= rows < 2**62, received "
                 f"skipped={skipped[place]}, last_taken={last[place]} and rows={rows[place]}; the record is damaged",
                 source=f"stream {keys[place]!r}",
             )

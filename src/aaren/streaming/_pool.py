@@ -25,6 +25,8 @@ from aaren.streaming._pool_records import PoolRecords, Remembered, full
 from aaren.streaming._pool_result import PoolResult
 from aaren.streaming._state_store import StateStore
 
+_LAST = np.iinfo(np.int64).max
+
 FORMS: dict[type[Model[Any, Any]], Callable[..., PoolForm[Any]]] = {
     Classifier: ClassifierForm,
     EventModel: EventForm,
@@ -96,7 +98,7 @@ class StreamPool:
             What became of each row, and what its stream says.
 
         Raises:
-            ValueError: there are not as many rows or numbers as keys.
+            ValueError: there are not as many rows or numbers as keys, or a key or number cannot be one.
             TypeError: something is not of these types.
             DataError: a record of the store is damaged.
         """
@@ -288,8 +290,10 @@ def key_text(key: object) -> str:
 
     Raises:
         TypeError: it is neither text nor a whole number.
+        ValueError: it is text that UTF-8, and so a store, cannot hold.
     """
     if isinstance(key, str):
+        _require_utf8([key])
         return str(key)
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
         return str(int(key))
@@ -305,11 +309,26 @@ def key_texts(keys: Any) -> list[str]:
 
     Raises:
         TypeError: they are not a sequence of text or whole numbers.
+        ValueError: one is text that UTF-8 cannot hold.
     """
     if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
         raise TypeError(f"keys: expected a sequence of text or whole numbers, received {type(keys).__name__}")
     given = keys.tolist() if isinstance(keys, np.ndarray) else list(keys)
-    return given if set(map(type, given)) <= {str} else [key_text(key) for key in given]
+    if not set(map(type, given)) <= {str}:
+        return [key_text(key) for key in given]
+    _require_utf8(given)
+    return given
+
+
+def _require_utf8(keys: Sequence[str]) -> None:
+    """Refuse keys that could be counted in memory but never written to a store."""
+    try:
+        "".join(keys).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            "keys: expected text that UTF-8 can hold, received one with half a surrogate pair "
+            f"({error.object[error.start]!r}); replace that character, as text.encode(errors='replace').decode() does"
+        ) from None
 
 
 def _counts(numbers: Any, names: list[str]) -> NDArray[np.int64] | None:
@@ -319,6 +338,6 @@ def _counts(numbers: Any, names: list[str]) -> NDArray[np.int64] | None:
     found = np.asarray(numbers)
     if found.shape != (len(names),):
         raise ValueError(f"numbers: expected one for each of {len(names)} keys, received shape {found.shape}")
-    if len(found) and (found.dtype.kind not in "iu" or found.min() < 1):
-        raise ValueError("numbers: expected whole numbers from 1, received others")
+    if len(found) and (found.dtype.kind not in "iu" or found.min() < 1 or found.max() > _LAST):
+        raise ValueError("numbers: expected whole numbers from 1 to 2**63 - 1, received others")
     return found.astype(np.int64)

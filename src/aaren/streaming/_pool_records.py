@@ -144,11 +144,11 @@ class PoolRecords:
     def flush(self, size: int = _CHUNK) -> Iterator[int]:
         """Write what has changed by now to the store, if there is one, `size` records before each yield of a count."""
         dirty = np.flatnonzero(self._dirty) if self.store is not None else np.empty(0, dtype=np.int64)
-        return self._flush(dirty, size)
+        return self._flush([self.slots.key_of(slot) for slot in dirty.tolist()], size)
 
-    def _flush(self, dirty: Slots, size: int) -> Iterator[int]:
-        for start in range(0, len(dirty), size):
-            piece = dirty[start : start + size]
+    def _flush(self, keys: Sequence[str], size: int) -> Iterator[int]:
+        for start in range(0, len(keys), size):  # by key: a stream may have another slot by now
+            piece = self.slots.where(keys[start : start + size])
             piece = piece[self._dirty[piece]]  # the others were moved to the store since
             if len(piece):
                 self._store(piece)

@@ -65,6 +65,10 @@ class SlotTable:
         self._clock[slots[slots >= 0]] = self._now
         return slots
 
+    def where(self, keys: Sequence[str]) -> Slots:
+        """The slots of those keys that have one; they do not count as used."""
+        return np.array([slot for key in keys if (slot := self._slots.get(key)) is not None], dtype=np.int64)
+
     def add(self, keys: Sequence[str]) -> Slots:
         """Give slots to keys that have none; there must be room."""
         assert len(keys) <= self.room, "the caller has made room"

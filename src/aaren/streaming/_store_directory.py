@@ -34,7 +34,10 @@ class Directory:
 
     def __init__(self, rows: Sequence[tuple[int, str, bytes]]) -> None:
         self._numbers = {key: number for number, key, _ in rows}
-        self._digests = bytearray(DIGEST * (1 + max(self._numbers.values(), default=0)))
+        last = max(self._numbers.values(), default=0)
+        self._digests = bytearray(DIGEST * (1 + last))
+        used = set(self._numbers.values())
+        self._free = [number for number in range(last, 0, -1) if number not in used]
         for number, _, digest in rows:
             self._put(number, digest)
 
@@ -55,8 +58,8 @@ class Directory:
 
     def change(self, digests: Digests, records: Mapping[str, bytes | None]) -> Change:
         """What writing these records would be, and taking away those that are None; nothing is changed yet."""
-        new = first_new = len(self._digests) // DIGEST
-        rows, gone, total = [], [], 0
+        new, free = len(self._digests) // DIGEST, len(self._free)
+        rows, gone, total, begun = [], [], 0, 0
         for key, record in records.items():
             number = self._numbers.get(key)
             if number is not None:
@@ -64,21 +67,25 @@ class Directory:
             if record is None:
                 gone += [] if number is None else [(number, key)]
                 continue
-            if number is None:
-                number, new = new, new + 1
+            if number is None:  # numbers of keys that are gone come again, or there would be ever more of them
+                begun += 1
+                number = self._free[free - begun] if begun <= free else new + begun - free - 1
             digest = digests.of("record", key, record)
             total += digests.of_key(key, digest)
             rows.append((number, key, digest, record))
-        return Change(sorted(rows), gone, new - first_new - len(gone), total)
+        return Change(sorted(rows), gone, begun - len(gone), total)
 
     def apply(self, change: Change) -> None:
         """A transaction with this change has ended."""
-        self._digests.extend(bytes(DIGEST * (change.added + len(change.gone))))
+        begun, free = change.added + len(change.gone), len(self._free)
+        self._digests.extend(bytes(DIGEST * max(0, begun - free)))
+        del self._free[max(0, free - begun) :]
         for number, key, digest, _ in change.rows:
             self._numbers[key] = number
             self._put(number, digest)
-        for _, key in change.gone:
+        for number, key in change.gone:
             del self._numbers[key]
+            self._free.append(number)
 
     def _digest(self, number: int) -> bytes:
         return bytes(self._digests[DIGEST * number : DIGEST * (number + 1)])

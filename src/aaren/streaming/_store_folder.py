@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sqlite3
+import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +18,69 @@ from aaren.streaming._store_file import Identity, Progress, create_tables, read_
 FILE, LOG, NAME, LOCK = "store.sqlite", "store.sqlite-wal", "store.json", "store.lock"
 
 
-def lock_folder(folder: Path) -> sqlite3.Connection:
-    """Make the folder if its parent is there, and keep other processes out until the lock is closed.
+class FolderLock:
+    """What keeps other processes out of a folder until it is closed; a killed process leaves nothing of it.
 
-    The lock is SQLite's own, on an empty file: it works on every platform, and a killed process leaves none.
+    Args:
+        lock: SQLite's lock on an empty file, which works on every platform.
+        handle: of the folder, locked too where there is `flock`: POSIX takes SQLite's locks away as soon as anything in
+            this process closes one of the files, such as a copy of the folder.
+    """
+
+    def __init__(self, lock: sqlite3.Connection, handle: int | None) -> None:
+        self._lock, self._handle = lock, handle
+        _HELD.add(self)
+
+    def close(self) -> None:
+        """Let others in."""
+        self._lock.close()
+        self.release()
+
+    def release(self) -> None:
+        """Close the handle; a child that was forked does so at once, or it would hold the folder after its parent."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def __del__(self) -> None:
+        self.release()
+
+
+_HELD: weakref.WeakSet[FolderLock] = weakref.WeakSet()
+
+
+def _release_all() -> None:
+    for lock in list(_HELD):
+        lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_release_all)
+
+
+def _locked_handle(folder: Path) -> int | None:
+    """A handle of the folder with a lock that only closing it takes away; None where the system has no such lock.
+
+    Raises:
+        BlockingIOError: somebody else has it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        if isinstance(error, BlockingIOError):
+            raise
+        return None
+    return handle
+
+
+def lock_folder(folder: Path) -> FolderLock:
+    """Make the folder if its parent is there, and keep other processes out until the lock is closed.
 
     Raises:
         ModelFileError: the folder cannot be made or written, or the store is open already.
@@ -33,16 +94,16 @@ def lock_folder(folder: Path) -> sqlite3.Connection:
         lock = sqlite3.connect(folder / LOCK, timeout=0, isolation_level=None, check_same_thread=False)
         lock.execute("PRAGMA journal_mode = MEMORY")  # no file beside it
         lock.execute("BEGIN EXCLUSIVE")
-    except sqlite3.Error as error:
+        return FolderLock(lock, _locked_handle(folder))
+    except (sqlite3.Error, OSError) as error:
         if lock is not None:
             lock.close()
-        if "locked" in str(error):
+        if "locked" in str(error) or isinstance(error, BlockingIOError):
             raise ModelFileError(
                 f"{folder}: expected a store that nobody has open, received one in use; end the other process, or give "
                 "this one a folder of its own"
             ) from None
         raise ModelFileError(f"{folder / LOCK}: cannot be written: {error}; give write access to the folder") from None
-    return lock
 
 
 def read_name(folder: Path) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -10,10 +11,11 @@ from pathlib import Path
 
 from aaren.errors import ModelFileError
 from aaren.streaming._store_file import check_whole, open_copy, plain_errors
-from aaren.streaming._store_folder import FILE, LOG, lock_folder, read_name, write_name
+from aaren.streaming._store_folder import FILE, LOCK, LOG, NAME, lock_folder, read_name, write_name
 
 FOLDER = "snapshots"
 KEPT = 2
+_OURS = re.compile(r"[0-9]{8}\.sqlite")
 _PAGES_AT_ONCE = 256
 _WAIT = 0.002
 _REMEDY = "nothing was changed: make room or give write access, then try again"
@@ -21,7 +23,7 @@ _REMEDY = "nothing was changed: make room or give write access, then try again"
 
 def snapshots(folder: Path) -> list[Path]:
     """The snapshots in the folder of a store, oldest first."""
-    return sorted((folder / FOLDER).glob("[0-9]*.sqlite"))
+    return sorted(path for path in (folder / FOLDER).glob("*.sqlite") if _OURS.fullmatch(path.name))
 
 
 def take_snapshot(db: sqlite3.Connection, folder: Path, path: Path | None) -> Path:
@@ -31,6 +33,10 @@ def take_snapshot(db: sqlite3.Connection, folder: Path, path: Path | None) -> Pa
         (folder / FOLDER).mkdir(exist_ok=True)
         last = snapshots(folder)
         goal = folder / FOLDER / f"{int(last[-1].stem) + 1 if last else 1:08d}.sqlite"
+    elif goal.resolve().parent == folder.resolve() and goal.name in (FILE, LOG, NAME, LOCK):
+        raise ModelFileError(
+            f"{goal}: expected a file for a snapshot, received one of the open store; name another one"
+        )
     temporary = goal.with_name(f".{goal.name}.writing")
     with plain_errors(goal, "written", _REMEDY):
         try:
@@ -59,6 +65,11 @@ def restore_snapshot(folder: Path, snapshot: Path) -> None:
         raise ModelFileError(f"{snapshot}: expected a snapshot of a store, received no file; see {folder / FOLDER}")
     with closing(lock_folder(folder)):
         with plain_errors(snapshot, "read", "take another snapshot"), closing(open_copy(snapshot)) as copy:
+            if copy.execute("PRAGMA journal_mode").fetchone() == ("wal",):
+                raise ModelFileError(
+                    f"{snapshot}: expected a snapshot of a store, received the file of a store itself, which is only "
+                    "whole with its log beside it; open its folder, or take a snapshot"
+                )
             name = check_whole(copy, snapshot).store
         try:
             there = read_name(folder)
