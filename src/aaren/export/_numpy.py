@@ -30,7 +30,7 @@ _SHARED = (
 """Files of the library that an export needs: numpy and the standard library are all that they import."""
 
 _IMPORT = re.compile(r"^(\s*)from aaren\.(?:\w+\.)*(\w+) import ", re.MULTILINE)
-_RUN = '''"""Rows as CSV with a header on standard input, one JSON line on standard output after each; needs numpy alone."""
+_RUN = '''"""Rows as CSV with a header in, a JSON line out after each row; needs numpy alone."""
 
 import sys
 from pathlib import Path

@@ -75,4 +75,39 @@ def _forecaster(model: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
     return inputs, outputs
 
 
-_TENSORS = {"forecaster": _forecaster}
+def _classifier(model: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    config = model.config
+    inputs = [TensorSpec("values", "float64", (config.channels,), "of the data; NaN is a missing value")]
+    return inputs, [TensorSpec("probabilities", "float64", (config.classes,), "calibrated; they sum to 1")]
+
+
+def _events(model: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    """Time goes in as the time since the start, out as intervals after the event, both in the user's unit."""
+    marks = model.config.marks
+    inputs = [TensorSpec("time", "float64", (), "of the data, since the start of the sequence")]
+    if marks:
+        inputs.append(TensorSpec("mark", "int64", (), "number of the mark in the preprocessing, from 0"))
+    outputs = [
+        TensorSpec("mean", "float64", (), "of the data, from this event to the next one"),
+        TensorSpec("median", "float64", (), "of the data, from this event to the next one"),
+        TensorSpec("quantiles", "float64", (2,), "of the data, from this event to the next one; levels 0.1 and 0.9"),
+        TensorSpec("mark_probabilities", "float64", (marks,), "of the next event; they sum to 1"),
+        TensorSpec("log_likelihood", "float64", (), "of this event by those before it; NaN for the first"),
+    ]
+    return inputs, outputs
+
+
+def _policy(model: Any) -> tuple[list[TensorSpec], list[TensorSpec]]:
+    config = model.config
+    inputs = [
+        TensorSpec("observation", "float64", (config.observations,), "of the environment"),
+        TensorSpec("reward", "float64", (), "of the action before; NaN at the start of an episode"),
+    ]
+    outputs = [
+        TensorSpec("action", "float32", (config.actions,), "of the environment"),
+        TensorSpec("return_to_go", "float64", (), "of the return: what it still asks for"),
+    ]
+    return inputs, outputs
+
+
+_TENSORS = {"classifier": _classifier, "events": _events, "forecaster": _forecaster, "policy": _policy}

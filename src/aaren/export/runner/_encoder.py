@@ -69,7 +69,7 @@ class Encoder(ABC):
 
 
 class _Attention:
-    """Aaren: the query is a learned token, so its product with the key projection is known ahead: keys are never formed.
+    """Aaren: the query is a learned token, so its product with the key projection is known: keys are never formed.
 
     Source: arXiv 2405.13956, section 3.3.
     """
@@ -93,7 +93,7 @@ class _Attention:
     def __call__(self, x: Array, state: AttentionState, elapsed: float) -> tuple[Array, AttentionState]:
         projected = self.weight @ x
         score, value = projected[: self.heads], (projected[self.heads :] + self.bias).reshape(self.heads, self.dim)
-        decay = -self.rate * np.float32(elapsed) if self.by_time else -self.rate
+        decay: Any = -self.rate * elapsed if self.by_time else -self.rate
         attended, state = attend(state, score.astype(np.float64), value.astype(np.float64), decay)
         return self.out_weight @ attended.astype(np.float32).ravel() + self.out_bias, state
 

@@ -56,12 +56,11 @@ class ForecasterStep:
             x = x + sinusoidal(position, self.width)
         encoded, after = self.encoder.step(x, state, elapsed)
 
-        base, rows = self._base(
-            values[: self.targets], observed[: self.targets], mean[: self.targets], state["highway"]
-        )
+        n = self.targets
+        base, rows = self._base(values[:n], observed[:n], mean[:n], state["highway"])
         raw = (self.head_weight @ encoded + self.head_bias).reshape(self.horizon, self.targets, self.outputs)
-        raw = raw * deviation[: self.targets, None] + base[..., None]
-        units = raw.astype(np.float64) * self.deviation[: self.targets, None] + self.mean[: self.targets, None]
+        raw = raw * deviation[:n, None] + base[..., None]
+        units = raw.astype(np.float64) * self.deviation[:n, None] + self.mean[:n, None]
         after.update({f"norm.{name}": value for name, value in norm._asdict().items()})
         after.update(position=np.array(position + 1), highway=rows)
         return {"mean": units[..., 0], "quantiles": np.sort(units[..., 1:], -1)}, after

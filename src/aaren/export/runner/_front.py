@@ -32,6 +32,8 @@ class Front(ABC):
         ModelFileError: the preprocessing is not of that kind.
     """
 
+    options: tuple[str, ...] = ()
+    """Names of the options that the kind has."""
     finite: str | None = None
     """The output that must be finite, or the row was too large for the model."""
 
@@ -40,6 +42,9 @@ class Front(ABC):
     ) -> None:
         if on_bad_row not in ON_BAD_ROW:
             raise ValueError(f"on_bad_row: expected 'error', 'skip' or 'impute', received {on_bad_row!r}")
+        for name in options:
+            if name not in self.options:
+                raise TypeError(f"{name}: expected an option from {', '.join(('on_bad_row', *self.options))}")
         self.on_bad_row, self.config = on_bad_row, config
         try:
             self.prepare(preprocessing, **options)
@@ -70,6 +75,10 @@ class Front(ABC):
     @abstractmethod
     def line(self, number: int, said: Arrays) -> dict[str, Any]:
         """What was said after the last row, as plain data for JSON."""
+
+    def first(self, state: Arrays) -> Arrays:
+        """The state of the step at the start, from that of the manifest."""
+        return state
 
     @abstractmethod
     def reset(self) -> None:

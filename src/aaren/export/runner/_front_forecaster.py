@@ -29,6 +29,7 @@ from aaren.streaming._check import checked_row
 class ForecasterFront(Front):
     """As `aaren.streaming.Stream`; takes `max_gap`."""
 
+    options = ("max_gap",)
     finite = "mean"
 
     def prepare(self, preprocessing: Mapping[str, Any], **options: Any) -> None:
@@ -54,7 +55,7 @@ class ForecasterFront(Front):
         """No row yet."""
         self.time: np.datetime64 | None = None
         self.series: str | None = None
-        self.begun = False
+        self.taken = 0
 
     def check(self, row: Any, number: int) -> tuple[Row, int, str | None]:
         """The row, how many are missing before it, and the name of its series."""
@@ -74,7 +75,7 @@ class ForecasterFront(Front):
                 token["calendar"] = features
         if self.config["decay"] == "time":
             elapsed = np.ones(missing + 1, dtype=np.float32)
-            if not self.begun:
+            if not self.taken:
                 elapsed[0] = 0
             elif self.irregular and row.time is not None and self.time is not None and self.interval is not None:
                 elapsed[0] = (row.time - self.time) / self.interval
@@ -83,12 +84,12 @@ class ForecasterFront(Front):
         return tokens
 
     def take(self, checked: tuple[Row, int, str | None]) -> None:
-        """Remember time and series."""
-        self.time, self.series, self.begun = checked[0].time, checked[2], True
+        """Remember time and series, and count the row."""
+        self.time, self.series, self.taken = checked[0].time, checked[2], self.taken + 1
 
     def line(self, number: int, said: Arrays) -> dict[str, Any]:
-        """As `aaren stream` writes it: row, time, times, and for each target its mean and quantiles by level."""
-        result: dict[str, Any] = {"row": number}
+        """As `aaren stream` writes it: row, warming_up, time, times, and for each target its mean and quantiles."""
+        result: dict[str, Any] = {"row": number, "warming_up": self.taken < self.config["look_back"]}
         if self.time is not None and self.interval is not None:
             ahead = np.arange(1, self.config["horizon"] + 1)
             result["time"] = time_texts(np.array([self.time]))[0]
@@ -102,20 +103,20 @@ class ForecasterFront(Front):
         return result
 
     def state(self) -> Arrays:
-        """Time and name of the series."""
+        """Time and name of the series, and its rows so far."""
         micro = NO_TIME if self.time is None else self.time.astype(np.int64)
         return {
             "time_microseconds": np.array(micro, dtype=np.int64),
             "series": text_array(self.series),
-            "begun": np.array(self.begun, dtype=np.int64),
+            "taken": np.array(self.taken, dtype=np.int64),
         }
 
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take back time and series."""
+        """Take them back."""
         micro, series = number_of(state["time_microseconds"], "int64"), text_of(state["series"])
-        begun = bool(number_of(state["begun"], "int64"))
+        taken = number_of(state["taken"], "int64")
         self.time = None if micro == NO_TIME else np.datetime64(micro, "us")
-        self.series, self.begun = series, begun
+        self.series, self.taken = series, taken
 
     def _series_of(self, row: Any, number: int) -> str | None:
         column = self.schema.series_id

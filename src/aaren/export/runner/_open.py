@@ -10,15 +10,31 @@ from typing import Any
 from aaren.errors import ModelFileError
 from aaren.export._manifest import Manifest, read_manifest
 from aaren.export._runner import Arrays
+from aaren.export.runner._classifier import ClassifierStep
+from aaren.export.runner._events import EventStep
 from aaren.export.runner._forecaster import ForecasterStep
 from aaren.export.runner._front import Front
+from aaren.export.runner._front_classifier import ClassifierFront
+from aaren.export.runner._front_events import EventFront
 from aaren.export.runner._front_forecaster import ForecasterFront
+from aaren.export.runner._front_policy import PolicyFront
+from aaren.export.runner._policy import PolicyStep
 from aaren.export.runner._safetensors import read_safetensors
 from aaren.export.runner._step_runner import StepRunner
 from aaren.export.runner._weights import Weights
 
-FRONTS: Mapping[str, Any] = {"forecaster": ForecasterFront}
-STEPS: Mapping[str, Any] = {"forecaster": ForecasterStep}
+FRONTS: Mapping[str, Any] = {
+    "classifier": ClassifierFront,
+    "events": EventFront,
+    "forecaster": ForecasterFront,
+    "policy": PolicyFront,
+}
+STEPS: Mapping[str, Any] = {
+    "classifier": ClassifierStep,
+    "events": EventStep,
+    "forecaster": ForecasterStep,
+    "policy": PolicyStep,
+}
 
 
 def make_front(manifest: Manifest, **options: Any) -> Front:

@@ -29,7 +29,7 @@ class StepRunner(Runner):
         super().__init__(manifest)
         self.front = front
         self._rows = 0
-        self._first: Arrays = {spec.name: spec.first() for spec in manifest.state}
+        self._first: Arrays = front.first({spec.name: spec.first() for spec in manifest.state})
         self._state = dict(self._first)
 
     @abstractmethod
