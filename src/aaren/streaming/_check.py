@@ -1,4 +1,7 @@
-"""One row of a live stream, judged by the policy for bad rows before a model sees it."""
+"""One row of a live stream, judged by the policy for bad rows before a model sees it.
+
+This file is copied into exports (see `aaren.export`), so it imports the modules of `aaren.data` one by one.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aaren.data import Row, Scaler, Schema, parse_row
+from aaren.data._rows import Row, parse_row
+from aaren.data._scale import Scaler
+from aaren.data._series import Schema
 from aaren.errors import DataError
 
 _LARGEST = float(np.finfo(np.float32).max)
