@@ -15,6 +15,9 @@ from aaren._version import __version__
 from aaren.export._c_encoder import encoder_parts, finite, position_parts
 from aaren.export._c_kinds import KINDS, program, source
 from aaren.export._c_template import comment, render, template
+from aaren.export._c_tensors import state_specs
+from aaren.export._runtimes import Written
+from aaren.export._tensors import step_tensors
 from aaren.models import Model
 from aaren.nn import AarenEncoder
 
@@ -24,6 +27,15 @@ _WORDS = frozenset(
     "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile "
     "while main".split()
 )
+
+
+def write(model: Model[Any, Any], directory: Path, precision: str) -> Written:
+    """What `aaren export --to c` writes."""
+    files = write_c(model, directory, precision)
+    tensors = step_tensors(model)
+    assert model.preprocessing is not None, "a model without is refused"
+    state = state_specs(model.kind, model.config.to_dict(), model.preprocessing.to_dict())
+    return Written(files, tensors.inputs, tensors.outputs, state)
 
 
 def write_c(

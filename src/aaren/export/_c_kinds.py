@@ -147,7 +147,7 @@ def events(model: EventModel) -> Parts:
         "head_table": "" if head is None else matrix("head", head.weight, head.bias),
         **_names(columns),
     }
-    return Parts(values, flags, 32)
+    return Parts(values, flags, 32 + 4 * config.d_model)
 
 
 def policy(model: Policy) -> Parts:

@@ -61,10 +61,17 @@ def _open_numpy(directory: Path, manifest: Manifest, **options: Any) -> Runner:
     return NumpyRunner(manifest, directory, **options)
 
 
+def _open_c(directory: Path, manifest: Manifest, **options: Any) -> Runner:
+    from aaren.export._c_runner import CRunner
+
+    return CRunner(manifest, directory, **options)
+
+
 RUNTIMES: dict[str, Runtime] = {
     runtime.name: runtime
     for runtime in (
         Runtime("numpy", _later("aaren.export._numpy", "write"), _open_numpy, ("float32", "float16", "int8")),
+        Runtime("c", _later("aaren.export._c", "write"), _open_c, ("float32", "int8")),
     )
 }
 """By name."""

@@ -8,9 +8,7 @@ enum { COMPONENTS = @NAME@_COMPONENTS };
 static const double unit = @unit@;          /* mean training interval, in the user's unit */
 static const double log_mean = @log_mean@, log_deviation = @log_deviation@;
 static const double longest = @longest@;    /* training interval, in units */
-//? intervals
 static const double least = @floor@; /* what an interval of 0 counts as */
-//.
 //? marks
 
 const char *const @name@_marks[@NAME@_MARKS] = {@mark_names@};
@@ -56,7 +54,7 @@ static double restricted_mean(const @name@_expected *of)
 
 int @name@_quantile(const @name@_expected *expected, double level, double *interval)
 {
-    double low = INFINITY, high = -INFINITY;
+    double low = (double)INFINITY, high = -low;
     if (!expected || !interval)
         return @NAME@_ERROR_POINTER;
     if (!(level > 0 && level < 1))
@@ -81,11 +79,12 @@ int @name@_quantile(const @name@_expected *expected, double level, double *inter
     return @NAME@_OK;
 }
 
-static int expect(const float *token, @name@_expected *expected)
+/* The mixture and the marks that an output of the encoder stands for. */
+static int distribution(const float *hidden, @name@_expected *expected)
 {
     float raw[PADDED(3 * COMPONENTS)] ALIGNED;
-    double largest = -INFINITY, sum = 0;
-    product(interval_weight, interval_bias, token, D, PADDED(3 * COMPONENTS), raw);
+    double largest = -(double)INFINITY, sum = 0;
+    product(interval_weight, interval_bias, hidden, D, PADDED(3 * COMPONENTS), raw);
     for (int k = 0; k < COMPONENTS; k++)
         largest = fmax(largest, (double)raw[k]);
     for (int k = 0; k < COMPONENTS; k++)
@@ -98,26 +97,48 @@ static int expect(const float *token, @name@_expected *expected)
         expected->locations[k] = log_mean + log_deviation * location;
         expected->scales[k] = log_deviation * exp(size < -5 ? -5 : (size > 1 ? 1 : size));
     }
-    expected->mean = restricted_mean(expected) * unit;
 //? marks
     float logits[PADDED(@NAME@_MARKS)] ALIGNED;
-    product(head_weight, head_bias, token, D, PADDED(@NAME@_MARKS), logits);
+    product(head_weight, head_bias, hidden, D, PADDED(@NAME@_MARKS), logits);
     if (softmax(logits, @NAME@_MARKS, 1, expected->mark_probabilities))
         return @NAME@_ERROR_NOT_FINITE;
 //.
-    return @name@_quantile(expected, 0.5, &expected->median);
+    return @NAME@_OK;
+}
+
+/* Log-density of an interval in units, per unit of the user. */
+static double log_density(const @name@_expected *of, double interval)
+{
+    double terms[COMPONENTS], largest = -(double)INFINITY, sum = 0;
+    for (int k = 0; k < COMPONENTS; k++) {
+        const double z = (log(interval) - of->locations[k]) / of->scales[k];
+        terms[k] = of->log_weights[k] - 0.5 * z * z - log(of->scales[k]) - 0.91893853320467274178;
+        largest = fmax(largest, terms[k]);
+    }
+    for (int k = 0; k < COMPONENTS; k++)
+        sum += exp(terms[k] - largest);
+    return largest + log(sum) - log(interval) - log(unit);
 }
 
 /* One event at a time since the start, in units. */
 static int advance(@name@_state *state, double time, int mark, @name@_expected *expected)
 {
     float token[PADDED(D)] ALIGNED, added[PADDED(D)] = {0};
-    const double interval = state->begun ? time - state->elapsed : 0;
+    const double interval = state->begun ? time - state->elapsed : 0, floored = interval > 0 ? interval : least;
+    double likelihood = (double)NAN;
+    int error = @NAME@_OK;
+    if (state->begun) {
+        error = distribution(state->hidden, expected);
+        likelihood = log_density(expected, floored);
+//? marks
+        likelihood += log(expected->mark_probabilities[mark]);
+//.
+    }
     memcpy(token, mark_weight + (size_t)mark * D, D * sizeof *token);
 //? intervals
     float features[2] = {0, 0}, embedded[PADDED(D)] ALIGNED;
     if (state->begun) {
-        features[0] = (float)((log(interval > 0 ? interval : least) - log_mean) / log_deviation);
+        features[0] = (float)((log(floored) - log_mean) / log_deviation);
         features[1] = 1;
     }
     product(embed_weight, embed_bias, features, 2, PADDED(D), embedded);
@@ -128,12 +149,18 @@ static int advance(@name@_state *state, double time, int mark, @name@_expected *
 //? decay_time
     encode(state->encoder, token, (float)interval, added);
 //:
-    (void)interval;
     encode(state->encoder, token, 1, added);
 //.
+    memcpy(state->hidden, token, sizeof state->hidden);
     state->elapsed = time;
     state->begun = 1;
-    return expect(token, expected);
+    if (!error)
+        error = distribution(token, expected);
+    if (!error)
+        error = @name@_quantile(expected, 0.5, &expected->median);
+    expected->mean = restricted_mean(expected) * unit;
+    expected->log_likelihood = likelihood;
+    return error;
 }
 
 /* Whether an event may come at a time since the start, in units. */
@@ -204,6 +231,8 @@ int @name@_check(const @name@_state *state)
         return @NAME@_ERROR_POINTER;
     int sound = state->begun == 0 || state->begun == 1;
     sound &= isfinite(state->start) && isfinite(state->time) && fabs(state->elapsed) < 1e15;
+    for (int i = 0; i < D; i++)
+        sound &= isfinite(state->hidden[i]);
     for (int l = 0; l < LAYERS; l++)
         sound &= attention_is_sound(state->encoder + l);
     return sound ? @NAME@_OK : @NAME@_ERROR_STATE;
@@ -215,5 +244,6 @@ static void exchange(@name@_state *state, record *with)
     exchange_doubles(&state->time, 1, with);
     exchange_doubles(&state->elapsed, 1, with);
     exchange_i64(&state->begun, with);
+    exchange_floats(state->hidden, D, with);
     exchange_encoder(state->encoder, with);
 }

@@ -17,14 +17,15 @@ static const float highway_weight[HORIZON][@NAME@_ROWS] = {@highway_weight@};
 static void running_norm(@name@_state *state, const float *x, float *mean, float *deviation)
 {
     for (int i = 0; i < INPUTS; i++) {
+        double *sum = state->norm_weighted_sum[i];
         if (isfinite(x[i])) {
             const double value = (double)x[i];
             state->norm_normalizer[i] = state->norm_normalizer[i] * @fading@ + 1;
-            state->norm_sum[i] = state->norm_sum[i] * @fading@ + value;
-            state->norm_square[i] = state->norm_square[i] * @fading@ + value * value;
+            sum[0] = sum[0] * @fading@ + value;
+            sum[1] = sum[1] * @fading@ + value * value;
         }
-        const double center = state->norm_sum[i] / state->norm_normalizer[i];
-        const double variance = state->norm_square[i] / state->norm_normalizer[i] - center * center;
+        const double center = sum[0] / state->norm_normalizer[i];
+        const double variance = sum[1] / state->norm_normalizer[i] - center * center;
         mean[i] = (float)center;
         deviation[i] = (float)sqrt((variance < 0 ? 0 : variance) + 1e-4);
     }
@@ -137,7 +138,7 @@ int @name@_init(@name@_state *state)
     memset(state, 0, sizeof *state);
     for (int i = 0; i < INPUTS; i++) { /* mean 0 and deviation 1, as in training, with the weight of 8 tokens */
         state->norm_normalizer[i] = 8;
-        state->norm_square[i] = 8;
+        state->norm_weighted_sum[i][1] = 8;
     }
 //? highway
     for (int p = 0; p < @NAME@_ROWS; p++)
@@ -200,10 +201,11 @@ int @name@_update(@name@_state *state,
     if (!scaled(values, INPUTS, 1, x))
         return @NAME@_ERROR_VALUE;
     @name@_state next = *state;
-    float elapsed = 0;
+    float elapsed = state->position ? 1 : 0;
 //? time
     if (time < FIRST_TIME || time > LAST_TIME)
         return @NAME@_ERROR_TIME;
+    elapsed = 0;
     if (state->has_time) {
         if (state->time < FIRST_TIME || state->time > LAST_TIME)
             return @NAME@_ERROR_STATE;
@@ -250,7 +252,8 @@ int @name@_check(const @name@_state *state)
     int sound = 1;
     for (int i = 0; i < INPUTS; i++) {
         sound &= isfinite(state->norm_normalizer[i]) && state->norm_normalizer[i] > 0;
-        sound &= isfinite(state->norm_sum[i]) && isfinite(state->norm_square[i]) && state->norm_square[i] >= 0;
+        sound &= isfinite(state->norm_weighted_sum[i][0]);
+        sound &= isfinite(state->norm_weighted_sum[i][1]) && state->norm_weighted_sum[i][1] >= 0;
     }
 //? time
     sound &= state->has_time == 0 || state->has_time == 1;
@@ -270,8 +273,7 @@ static void exchange(@name@_state *state, record *with)
 {
     exchange_u64(&state->position, with);
     exchange_doubles(state->norm_normalizer, INPUTS, with);
-    exchange_doubles(state->norm_sum, INPUTS, with);
-    exchange_doubles(state->norm_square, INPUTS, with);
+    exchange_doubles(state->norm_weighted_sum[0], 2 * INPUTS, with);
 //? time
     exchange_i64(&state->time, with);
     exchange_i64(&state->has_time, with);

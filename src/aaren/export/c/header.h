@@ -100,9 +100,8 @@ typedef struct @name@_attention {
 typedef struct @name@_state {
 //? forecaster
     uint64_t position;                  /* tokens so far */
-    double norm_normalizer[@NAME@_INPUTS]; /* of the running mean and deviation */
-    double norm_sum[@NAME@_INPUTS];
-    double norm_square[@NAME@_INPUTS];
+    double norm_normalizer[@NAME@_INPUTS];      /* of the running mean and deviation */
+    double norm_weighted_sum[@NAME@_INPUTS][2]; /* of values and their squares */
 //? time
     int64_t time;     /* of the last row, microseconds since 1970 */
     int64_t has_time; /* 0 before the first row */
@@ -123,6 +122,7 @@ typedef struct @name@_state {
     double start, time;  /* of the first and the last event, in the user's unit */
     double elapsed;      /* between them, in mean training intervals */
     int64_t begun;       /* 0 before the first event */
+    float hidden[@NAME@_D_MODEL]; /* the encoder's last output, which says what comes next */
 //.
 //? policy
     uint64_t timestep;    /* steps whose action is known */
@@ -153,6 +153,7 @@ typedef struct @name@_classes {
 typedef struct @name@_expected { /* intervals after this event, in the user's unit */
     double mean;   /* restricted to the longest interval of training */
     double median;
+    double log_likelihood; /* of this event by those before it; NaN for the first */
     /* the mixture for the logarithm of the interval in mean training intervals */
     double log_weights[@NAME@_COMPONENTS], locations[@NAME@_COMPONENTS], scales[@NAME@_COMPONENTS];
 //? marks
@@ -167,6 +168,7 @@ extern const char *const @name@_marks[@NAME@_MARKS]; /* their names */
 //? policy
 typedef struct @name@_action {
     double action[@NAME@_ACTIONS]; /* in the units of the environment */
+    double return_to_go;           /* what is still asked for */
 } @name@_action;
 //.
 

@@ -13,6 +13,6 @@ static const char *take_row(@name@_state *state)
         printf(k ? ", " : "");
         print_number(action.action[k]);
     }
-    printf("], \"return_to_go\": %.9g}\n", state->return_to_go);
+    printf("], \"return_to_go\": %.9g}\n", action.return_to_go);
     return 0;
 }

@@ -39,6 +39,7 @@ static int act(@name@_state *state, const float *observation, @name@_action *act
         action->action[k] = to < lowest[k] ? lowest[k] : (to > highest[k] ? highest[k] : to);
     }
     state->awaits_reward = 1;
+    action->return_to_go = state->return_to_go;
     return @NAME@_OK;
 }
 

@@ -2,7 +2,7 @@
 /* Probabilities of logits, each divided by a temperature. */
 static int softmax(const float *logits, int size, double temperature, double *probabilities)
 {
-    double largest = -INFINITY, sum = 0;
+    double largest = -(double)INFINITY, sum = 0;
     for (int i = 0; i < size; i++) {
         if (!isfinite(logits[i]))
             return @NAME@_ERROR_NOT_FINITE;
