@@ -32,12 +32,12 @@ static void apply(const linear *by, const float *x, int inputs, int outputs, flo
 
 static float sum_of(const float *x, int size)
 {
+    const int whole = size / BLOCK * BLOCK;
     float sums[BLOCK] = {0}, sum = 0;
-    int i = 0;
-    for (; i + BLOCK <= size; i += BLOCK)
+    for (int i = 0; i < whole; i += BLOCK)
         for (int k = 0; k < BLOCK; k++)
             sums[k] += x[i + k];
-    for (; i < size; i++)
+    for (int i = whole; i < size; i++)
         sum += x[i];
     return sum + (((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7])));
 }
