@@ -210,6 +210,10 @@ def source(kind: str, parts: Parts) -> str:
 
 def program(kind: str, parts: Parts) -> str:
     """The whole of main.c."""
-    needed = ["main_values.c"] if kind != EventModel.kind else []
-    body = "".join(render(template(file), parts.values, parts.flags) for file in [*needed, f"main_{kind}.c"])
-    return render(template("main.c"), {**parts.values, "main_body": body.rstrip("\n")}, parts.flags)
+    flags, needed = set(parts.flags), ["main_values.c"] if kind != EventModel.kind else []
+    if "dated" not in flags:
+        flags.add("numbers")  # cells are numbers
+    if kind != EventModel.kind or "marks" in flags:
+        flags.add("printed")
+    body = "".join(render(template(file), parts.values, flags) for file in [*needed, f"main_{kind}.c"])
+    return render(template("main.c"), {**parts.values, "main_body": body.rstrip("\n")}, flags)

@@ -87,6 +87,7 @@ static char *stripped(char *text)
     return text;
 }
 
+//? numbers
 static int same(const char *text, const char *word)
 {
     for (; *text && *word; text++, word++)
@@ -131,6 +132,7 @@ static int number_of(char *cell, double *value)
     return 1;
 }
 
+//.
 static int find_columns(void)
 {
     const int read = next_line();
@@ -154,6 +156,7 @@ static int find_columns(void)
     return count;
 }
 
+//? printed
 static void print_number(double value)
 {
     if (isfinite(value))
@@ -162,6 +165,7 @@ static void print_number(double value)
         printf("null");
 }
 
+//.
 @main_body@
 
 static int load(const char *path, @name@_state *state)

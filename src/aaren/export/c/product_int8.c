@@ -65,11 +65,21 @@ static void product_int8(const int8_t *weight, const float *scale, const float *
 {
     int16_t rounded[PADDED(WIDEST)] ALIGNED;
     int32_t sums[PADDED(WIDEST)] ALIGNED;
-    float largest = 0, poison = 0;
-    for (int i = 0; i < inputs; i++) {
-        const float size = fabsf(x[i]);
-        largest = size > largest ? size : largest;
-        poison += 0 * size; /* NaN if x is not finite */
+    const int whole = inputs / BLOCK * BLOCK;
+    float sizes[BLOCK] = {0}, poisons[BLOCK] = {0}, largest = 0, poison = 0;
+    for (int i = 0; i < whole; i += BLOCK)
+        for (int k = 0; k < BLOCK; k++) {
+            const float size = fabsf(x[i + k]);
+            sizes[k] = size > sizes[k] ? size : sizes[k];
+            poisons[k] += 0 * size; /* NaN if x is not finite */
+        }
+    for (int i = whole; i < inputs; i++) {
+        sizes[i - whole] = fabsf(x[i]) > sizes[i - whole] ? fabsf(x[i]) : sizes[i - whole];
+        poison += 0 * x[i];
+    }
+    for (int k = 0; k < BLOCK; k++) {
+        largest = sizes[k] > largest ? sizes[k] : largest;
+        poison += poisons[k];
     }
     const float back = largest / 127 + poison, there = largest > 0 ? 127 / largest : 0;
     for (int i = 0; i < inputs; i++) {
