@@ -30,9 +30,15 @@ class Case(NamedTuple):
         """The model, always the same."""
         return drawn(self.build, **SIZES, **self.fields)
 
-    def rows(self, model: Model[Any, Any], count: int) -> RealRows:
+    def rows(self, count: int) -> RealRows:
         """Its rows."""
-        return real_rows(model, self.data, count)
+        return _rows(self.name, count)
+
+
+@functools.cache
+def _rows(name: str, count: int) -> RealRows:
+    case = BY_NAME[name]
+    return real_rows(case.model(), case.data, count)
 
 
 def drawn(build: Callable[..., Model[Any, Any]], **fields: Any) -> Model[Any, Any]:

@@ -49,7 +49,7 @@ def agree(model: Any, runner: Any, rows: list[Any], resets: Any = ()) -> dict[st
 def test_every_model_says_the_same(case: cases.Case, exported: Exported) -> None:
     """Every kind, encoder and decay gives PyTorch's numbers on real rows with holes, gaps and several series."""
     model = case.model()
-    found = case.rows(model, 250)
+    found = case.rows(250)
     rows, resets = list(found.rows), set(found.resets)
     if model.kind in ("forecaster", "classifier"):
         rows = cases.with_holes(rows, 2)
@@ -139,7 +139,7 @@ def csv_of(columns: tuple[str, ...], rows: list[Any]) -> str:
 def test_runs_with_numpy_alone(case: cases.Case, exported: Exported, numpy_alone: Any, tmp_path: Path) -> None:
     """`python out/run.py` needs neither PyTorch nor this library; it writes what `aaren stream` writes, resumed too."""
     model, out = case.model(), exported(case)
-    found = case.rows(model, 12)
+    found = case.rows(12)
     rows = list(found.rows[: (found.resets or [12])[0]])
     columns = open_export(out).front.columns
     alone = numpy_alone(
@@ -183,8 +183,7 @@ def test_run_says_what_is_wrong(exported: Exported, numpy_alone: Any, tmp_path: 
 @pytest.mark.parametrize("case", [*cases.KINDS, cases.BY_NAME["events-mingru"]], ids=lambda case: case.name)
 def test_a_saved_state_goes_on_bit_for_bit(case: cases.Case, exported: Exported, tmp_path: Path) -> None:
     """State out, into a file, into another runner: the same bits as without a break; rows refused in between too."""
-    model, out = case.model(), exported(case)
-    found = case.rows(model, 40)
+    out, found = exported(case), case.rows(40)
     rows = found.rows[: (found.resets or [40])[0]]
     middle = len(rows) // 2
     whole, first, second = (open_export(out) for _ in range(3))
@@ -283,7 +282,7 @@ def test_bad_rows_get_the_words_of_the_stream(case: cases.Case, policy: Any, exp
             open_export(exported(case), on_bad_row=policy)
         return
     runner, stream = open_export(exported(case), on_bad_row=policy), model.stream(on_bad_row=policy)
-    first, second = case.rows(model, 2).rows
+    first, second = case.rows(2).rows
     columns = runner.front.columns
     for row in [*garbage(case, first, columns), first, *garbage(case, second, columns), second]:
         before = runner.state()
@@ -314,7 +313,7 @@ def test_options_are_those_of_the_stream(exported: Exported) -> None:
         case = cases.BY_NAME[name]
         model = case.model()
         runner, stream = open_export(exported(case), **options), model.stream(**options)
-        rows = list(case.rows(model, 6).rows)
+        rows = list(case.rows(6).rows)
         del rows[1:4]
         for row in rows:
             assert refusal(runner.update, row) == refusal(stream.update, row)
@@ -340,7 +339,7 @@ def test_states_that_cannot_be(change: Any, words: str, exported: Exported) -> N
     """A state with a wrong name, shape, dtype or number is refused by that name, and the runner stays as it was."""
     case = cases.BY_NAME["forecaster"]
     runner = open_export(exported(case))
-    for row in case.rows(case.model(), 3).rows:
+    for row in case.rows(3).rows:
         runner.update(row)
     state, before = runner.state(), runner.state()
     change(state)
@@ -370,7 +369,7 @@ def test_damaged_state_files(exported: Exported, tmp_path: Path) -> None:
     """Every cut and every flipped byte of a state file is noticed; what is no state, or nowhere, is named."""
     case = cases.BY_NAME["forecaster"]
     runner = open_export(exported(case))
-    for row in case.rows(case.model(), 3).rows:
+    for row in case.rows(3).rows:
         runner.update(row)
     path, bad = tmp_path / "state", tmp_path / "bad"
     runner.save(path)
