@@ -307,3 +307,14 @@ def test_page_of_anomalies_has_the_figures_of_its_record(load: Callable[[str], M
     assert nab.markdown(record) in (ROOT / "docs" / "anomalies.md").read_text(encoding="utf-8")
     assert (record["epochs"], tuple(record["seeds"])) == (nab.EPOCHS, nab.SEEDS)
     assert record["model"] == {**nab.MODEL, "quantiles": list(nab.MODEL["quantiles"])}
+
+
+def test_install_sizes_are_counted(load: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    """What must be installed is counted package by package; numpy is part of what PyTorch's environment has."""
+    assert load("install_size").main(["--json", str(tmp_path / "sizes.json")]) == 0
+    found = json.loads((tmp_path / "sizes.json").read_text(encoding="utf-8"))
+    assert found["ratio"] > 2
+    assert set(found["numpy"]["packages"].items()) <= set(found["PyTorch"]["packages"].items())
+    for environment in ("numpy", "PyTorch"):
+        assert found[environment]["bytes"] == sum(found[environment]["packages"].values())
+        assert min(found[environment]["packages"].values()) > 1000

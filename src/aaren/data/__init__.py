@@ -7,6 +7,7 @@ read. It does not know tensors, models or training.
 from aaren.data._calendar import calendar_features, calendar_names
 from aaren.data._cases import CaseSet, cases_from_arrays, stratified_split
 from aaren.data._cells import mark_text
+from aaren.data._checked_row import checked_row, nonfinite_of
 from aaren.data._environments import make_environment
 from aaren.data._episodes import (
     Episode,
@@ -60,6 +61,7 @@ __all__ = [
     "calendar_features",
     "calendar_names",
     "cases_from_arrays",
+    "checked_row",
     "columns_of",
     "data_sets",
     "environment_name",
@@ -68,6 +70,7 @@ __all__ = [
     "make_environment",
     "mark_text",
     "named_set",
+    "nonfinite_of",
     "normalized_score",
     "observation_names",
     "observation_scaler",

@@ -7,6 +7,7 @@ as in a column, which the arithmetic of vectorised sines does not promise.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -95,8 +96,11 @@ def _waves(name: str, times: Times, seconds: NDArray[np.int64]) -> NDArray[np.fl
     return np.where(leap[:, None], _circle(366)[day], _circle(365)[np.minimum(day, 364)])
 
 
+@functools.cache
 def _circle(phases: int) -> NDArray[np.float32]:
     """Sine and cosine of all phases of a cycle, exact zeros included; shape (phases, 2)."""
     angle = 2 * np.pi * np.arange(phases) / phases
     waves = np.stack([np.sin(angle), np.cos(angle)], axis=1)
-    return np.where(np.abs(waves) < 1e-12, 0.0, waves).astype(np.float32)
+    table = np.where(np.abs(waves) < 1e-12, 0.0, waves).astype(np.float32)
+    table.flags.writeable = False  # all callers share it
+    return table

@@ -19,13 +19,19 @@ from aaren.models import Model
 _SOURCE = Path(aaren.__file__).parent
 _SHARED = (
     "errors.py",
-    *(
-        f"data/_{n}.py"
-        for n in ("bytes", "calendar", "cells", "csv", "optional", "rows", "scale", "series", "table", "times")
-    ),
+    "data/_bytes.py",
+    "data/_calendar.py",
+    "data/_cells.py",
+    "data/_checked_row.py",
+    "data/_csv.py",
+    "data/_optional.py",
+    "data/_rows.py",
+    "data/_scale.py",
+    "data/_series.py",
+    "data/_table.py",
+    "data/_times.py",
     "export/_manifest.py",
     "export/_runner.py",
-    "streaming/_check.py",
 )
 """Files of the library that an export needs: numpy and the standard library are all that they import."""
 

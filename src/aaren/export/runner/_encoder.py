@@ -49,8 +49,9 @@ class LayerNorm:
 
     def __call__(self, x: Array) -> Array:
         """The normalised vector, shape of x."""
-        centred = x - x.mean()
-        return centred / np.sqrt((centred * centred).mean() + np.float32(1e-5)) * self.weight + self.bias
+        width = np.float32(len(x))
+        centred = x - np.add.reduce(x) / width
+        return centred * (1 / np.sqrt(centred @ centred / width + np.float32(1e-5))) * self.weight + self.bias
 
 
 class Encoder(ABC):

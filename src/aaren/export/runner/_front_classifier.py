@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aaren.data._checked_row import checked_row
 from aaren.data._rows import Row
 from aaren.data._scale import Scaler
 from aaren.data._series import Schema
 from aaren.export.runner._front import Arrays, Front, number_of
-from aaren.streaming._check import checked_row
 
 
 class ClassifierFront(Front):

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aaren.data._calendar import calendar_features
+from aaren.data._checked_row import checked_row
 from aaren.data._rows import Row
 from aaren.data._scale import Scaler
 from aaren.data._series import Schema
@@ -23,7 +24,6 @@ from aaren.export.runner._front import (
     text_of,
     time_texts,
 )
-from aaren.streaming._check import checked_row
 
 
 class ForecasterFront(Front):

@@ -1,7 +1,4 @@
-"""One row of a live stream, judged by the policy for bad rows before a model sees it.
-
-This file is copied into exports (see `aaren.export`), so it imports the modules of `aaren.data` one by one.
-"""
+"""One row of a live stream, judged by the policy for bad rows before a model sees it."""
 
 from __future__ import annotations
 
