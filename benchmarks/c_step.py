@@ -23,6 +23,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,12 +62,10 @@ int rows(int count, const double *values, double *said)
 def forecaster() -> Forecaster:
     """One input, one target, one step ahead, random weights."""
     between = Preprocessing(Schema(("x",)), Scaler(("x",), np.zeros(1), np.ones(1)))
-    sizes = {"d_model": D_MODEL, "nhead": HEADS, "num_layers": LAYERS, "dim_feedforward": FEEDFORWARD}
+    sizes: dict[str, Any] = {"d_model": D_MODEL, "nhead": HEADS, "num_layers": LAYERS, "dim_feedforward": FEEDFORWARD}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return Forecaster(
-            inputs=1, targets=1, horizon=1, activation="relu", preprocessing=between, **sizes
-        ).eval()
+        return Forecaster(inputs=1, targets=1, horizon=1, activation="relu", preprocessing=between, **sizes).eval()
 
 
 def library(precision: str, compiler: str) -> ctypes.CDLL:

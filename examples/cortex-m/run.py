@@ -3,7 +3,8 @@
 Exports the model to C, builds it with arm-none-eabi-gcc for a Cortex-M4 with its floating-point unit, runs it under
 qemu-system-arm, streams the same rows through PyTorch, and prints one line of JSON: bytes of flash, of the state, of
 data and stack, instructions of a row, and the largest difference of a forecast in training deviations. Exit code 1
-says that it is above 1e-5, with weights in float32. Debian: apt install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm.
+says that it is above 1e-5, with weights in float32. Debian: apt install gcc-arm-none-eabi
+libnewlib-arm-none-eabi qemu-system-arm.
 
 The emulator counts instructions, not cycles. A Cortex-M4 takes about one cycle for most of them, two for a load that
 nothing hides and three for a multiply-add in float whose result is needed at once; expect up to twice as many cycles.
@@ -27,11 +28,11 @@ import aaren.export
 from aaren.data import RowReader, parse_row
 
 HERE = Path(__file__).parent
-FLAGS = (
-    "-std=c99 -O3 -ffp-contract=fast -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16 -Wall -Wextra -Wpedantic "
-    "-ffunction-sections -fdata-sections -nostartfiles --specs=nano.specs -Wl,--gc-sections"
-).split()
-MACHINE = "qemu-system-arm -M mps2-an386 -nographic -monitor none -serial none -icount shift=0".split()
+FLAGS = """
+-std=c99 -O3 -ffp-contract=fast -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16 -Wall -Wextra -Wpedantic
+-ffunction-sections -fdata-sections -nostartfiles --specs=nano.specs -Wl,--gc-sections
+"""
+MACHINE = "qemu-system-arm -M mps2-an386 -nographic -monitor none -serial none -icount shift=0"
 BAR = 1e-5
 
 
@@ -64,11 +65,22 @@ def measure(model: Any, cells: Sequence[dict[str, Any]], folder: Path, precision
     (folder / "rows.h").write_text(rows_header(rows, bool(schema.time)), encoding="utf-8")
     sources = [HERE / "startup.c", HERE / "main.c", folder / "out" / "model.c"]
     program = folder / "program.elf"
-    command = ["arm-none-eabi-gcc", *FLAGS, f"-T{HERE / 'board.ld'}", f"-I{folder}", f"-I{folder / 'out'}", f"-I{HERE}"]
+    command = [
+        "arm-none-eabi-gcc",
+        *FLAGS.split(),
+        f"-T{HERE / 'board.ld'}",
+        f"-I{folder}",
+        f"-I{folder / 'out'}",
+        f"-I{HERE}",
+    ]
     subprocess.run([*command, *map(str, sources), "-lm", "-o", str(program)], check=True)
     semihosting = ["-chardev", "stdio,id=said", "-semihosting-config", "enable=on,target=native,chardev=said"]
     done = subprocess.run(
-        [*MACHINE, *semihosting, "-kernel", str(program)], capture_output=True, text=True, check=False, timeout=600
+        [*MACHINE.split(), *semihosting, "-kernel", str(program)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
     )
     if done.returncode:
         raise RuntimeError(f"the program ended with exit code {done.returncode}: {done.stdout[-200:]}{done.stderr}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aaren.export._answers import in_deviations
+    from aaren.export._c import write_c
     from aaren.export._export import Exported, export, open_export
     from aaren.export._manifest import Manifest, TensorSpec, read_manifest
     from aaren.export._metrics import Metric
@@ -38,6 +39,7 @@ __all__ = [
     "read_manifest",
     "real_rows",
     "verify",
+    "write_c",
 ]
 
 _HOMES = {
@@ -57,6 +59,7 @@ _HOMES = {
     "read_manifest": "_manifest",
     "real_rows": "_real_rows",
     "verify": "_verify",
+    "write_c": "_c",
 }
 
 

@@ -6,7 +6,6 @@ floats. The templates are in the folder `c`.
 
 from __future__ import annotations
 
-import keyword
 import re
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,10 @@ from aaren.models import Model
 from aaren.nn import AarenEncoder
 
 _AROUND_PAYLOAD = 8 + 4 + 4 + 32 + 4  # magic, version, form, fingerprint, checksum
-_WORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long main "
-    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile "
-    "while main".split()
-)
+_WORDS = """
+auto break case char const continue default do double else enum extern float for goto if inline int long main register
+restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
+"""
 
 
 def write(model: Model[Any, Any], directory: Path, precision: str) -> Written:
@@ -110,7 +108,7 @@ def _require(model: Model[Any, Any], precision: str, name: str) -> None:
         )
     if precision not in ("float32", "int8"):
         raise ValueError(f"precision: expected 'float32' or 'int8' for C, received {precision!r}")
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or name in _WORDS or keyword.iskeyword(name):
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or name in _WORDS.split():
         raise ValueError(
             f"name: expected small letters, digits and underscores, no word of C and not 'main', received {name!r}"
         )

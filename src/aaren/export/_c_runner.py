@@ -84,7 +84,7 @@ class CRunner(Runner):
         assert self._call["save"](self._state, record, ctypes.c_size_t(len(record))) == 0, "a record has room"
         found, place = {}, HEADER
         for spec in self.manifest.state:
-            array = np.frombuffer(record, np.dtype(spec.dtype).newbyteorder("<"), _count(spec), place)
+            array = np.frombuffer(bytes(record), np.dtype(spec.dtype).newbyteorder("<"), _count(spec), place)
             found[spec.name] = array.astype(spec.dtype).reshape(spec.shape)
             place += spec.nbytes
         front = {**self.front.state(), "rows": np.array(self._rows, dtype=np.int64)}
@@ -93,7 +93,9 @@ class CRunner(Runner):
     def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Go on from what `state` gave; the library checks its part."""
         payload = b""
-        front = {name.removeprefix(_FRONT): np.asarray(value) for name, value in state.items() if name.startswith(_FRONT)}
+        front = {
+            name.removeprefix(_FRONT): np.asarray(value) for name, value in state.items() if name.startswith(_FRONT)
+        }
         expected = {spec.name for spec in self.manifest.state} | {f"{_FRONT}{n}" for n in (*self.front.state(), "rows")}
         if set(state) != expected:
             raise ModelFileError(f"state: expected the tensors {sorted(expected)}, received {sorted(state)}")

@@ -99,7 +99,7 @@ def answer_fields(kind: str, config: Mapping[str, Any]) -> dict[str, tuple[int, 
         return {"probabilities": (config["classes"],)}
     if kind == "policy":
         return {"action": (config["actions"],), "return_to_go": ()}
-    mixture = {name: (config["components"],) for name in ("log_weights", "locations", "scales")}
+    mixture = dict.fromkeys(("log_weights", "locations", "scales"), (config["components"],))
     return {"mean": (), "median": (), "log_likelihood": (), **mixture, "mark_probabilities": (config["marks"],)}
 
 

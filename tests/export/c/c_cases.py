@@ -108,9 +108,7 @@ def events(count: int = ROWS, *, marks: int = 3, duplicates: Any = "keep", dated
     rng = np.random.default_rng(2)
     names = tuple(f"mark {k}" for k in range(marks))
     columns = EventColumns("time", "mark" if marks else None, None)
-    between = EventPreprocessing(
-        names, (1,) * marks, 2.5, 0.4, -0.7, 1.6, 1e-4, 60.0, duplicates, dated, columns
-    )
+    between = EventPreprocessing(names, (1,) * marks, 2.5, 0.4, -0.7, 1.6, 1e-4, 60.0, duplicates, dated, columns)
     sizes = {**SMALL, "components": 4, **fields}
     model = shaken(lambda: EventModel(marks=marks, preprocessing=between, **sizes))
     intervals = 2.5 * np.exp(rng.normal(-0.7, 1.6, count))

@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `c_cases`, which is not a 
 
 from c_cases import CASES, Case
 
-WARNINGS = (
-    "-std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wdouble-promotion -Wshadow -Wstrict-prototypes -Werror".split()
-)
+WARNINGS = """
+-std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wdouble-promotion -Wshadow -Wstrict-prototypes -Werror
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def compile_c() -> Callable[..., Path]:
     def run(folder: Path, *options: str, compiler: str = "gcc", to: str = "program") -> Path:
         if not shutil.which(compiler):
             pytest.skip(f"no {compiler} on this machine")
-        command = [compiler, *WARNINGS, *options, "-o", to, "-lm"]
+        command = [compiler, *WARNINGS.split(), *options, "-o", to, "-lm"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return folder / to

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from c_cases import Case
-from conftest import compilers
 from numpy.typing import NDArray
 
 import aaren.export
 from aaren.export._c import write_c
+from conftest import compilers
 
 BAR = 1e-5
 
@@ -36,7 +36,9 @@ def test_two_thousand_rows(case: Case, tmp_path: Path) -> None:
     """Missing cells, gaps, calendar, marks, rewards: every output stays within 1e-5 of a training deviation."""
     aaren.export.export(case.model, tmp_path / "out", to="c")
     with aaren.export.open_export(tmp_path / "out") as runner:
-        worst = max(_largest(case, runner.update(row), theirs) for row, theirs in zip(case.rows, case.expected, strict=True))
+        worst = max(
+            _largest(case, runner.update(row), theirs) for row, theirs in zip(case.rows, case.expected, strict=True)
+        )
         assert worst < BAR
         named = {spec.name: spec for spec in runner.manifest.outputs}
         assert set(named) == set(case.expected[0])

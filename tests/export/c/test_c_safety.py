@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 from c_cases import CASES, Case, forecaster, shaken
-from conftest import compilers
 
 import aaren.export
 from aaren import Forecaster
 from aaren.errors import ModelFileError
 from aaren.export._c import write_c
+from conftest import compilers
 
 HERE = Path(__file__).parent
-SANITIZERS = "-g -O1 -fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all".split()
+SANITIZERS = ["-g", "-O1", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
 needs_compiler = pytest.mark.skipif(not compilers(), reason="no C compiler on this machine")
 
 
@@ -29,7 +29,9 @@ def test_fuzzed(kind: Case, tmp_path: Path, compile_c: Callable[..., Path], doub
     precision = "float32" if double else "int8"
     write_c(kind.model, tmp_path, precision)
     timed = ["-DTIMED"] if kind.model.kind == "forecaster" else []
-    program = compile_c(tmp_path, *SANITIZERS, *timed, f"-DMODEL_DOUBLE={double}", "-I.", str(HERE / "fuzz.c"), "model.c")
+    program = compile_c(
+        tmp_path, *SANITIZERS, *timed, f"-DMODEL_DOUBLE={double}", "-I.", str(HERE / "fuzz.c"), "model.c"
+    )
     done = subprocess.run([program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     words = done.stdout.split()
@@ -134,7 +136,9 @@ def test_state_of_the_runner(kind: Case, tmp_path: Path) -> None:
     assert all(np.array_equal(state[name], value, equal_nan=True) for name, value in again.state().items())
     runner.reset()
     first = aaren.export.open_export(tmp_path / "out").update(kind.rows[0])
-    assert all(np.array_equal(first[name], value, equal_nan=True) for name, value in runner.update(kind.rows[0]).items())
+    assert all(
+        np.array_equal(first[name], value, equal_nan=True) for name, value in runner.update(kind.rows[0]).items()
+    )
 
 
 def test_refused_models(tmp_path: Path) -> None:
