@@ -61,6 +61,7 @@ class Case:
         series: the curve family of a sweep that this case is a point of; empty outside sweeps.
         calls: units of work, such as tokens, in one call; times are given for one unit.
         rounds: how often each contender is timed, unless it takes long.
+        clock: tells seconds; `time.process_time` leaves out the time in which other programs ran.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Case:
     series: str = ""
     calls: int = 1
     rounds: int = 9
+    clock: Callable[[], float] = time.perf_counter
 
 
 class Result(TypedDict):
@@ -131,26 +133,26 @@ def result(
     }
 
 
-def _seconds(work: Work, number: int = 1) -> float:
-    """Wall time of `number` calls, one after another."""
-    start = time.perf_counter()
+def _seconds(work: Work, clock: Callable[[], float], number: int = 1) -> float:
+    """Time of `number` calls, one after another."""
+    start = clock()
     for _ in range(number):
         work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def _calls_in_a_sample(work: Work, quick: bool) -> int:
+def _calls_in_a_sample(work: Work, clock: Callable[[], float], quick: bool) -> int:
     """Warm up, and find how many calls last long enough to be timed."""
-    spent = _seconds(work)
+    spent = _seconds(work, clock)
     if quick or spent > 1:
         return 1
-    return max(1, math.ceil(SHORTEST_SAMPLE / _seconds(work)))
+    return max(1, math.ceil(SHORTEST_SAMPLE / _seconds(work, clock)))
 
 
 def measure(case: Case, quick: bool = False, left_out: Mapping[str, str] | None = None) -> Result:
     """Time the contenders in turn, without garbage collection; one that takes long is timed less often."""
     works = {label: setup() for label, setup in case.contenders.items() if label not in (left_out or {})}
-    numbers = {label: _calls_in_a_sample(work, quick) for label, work in works.items()}
+    numbers = {label: _calls_in_a_sample(work, case.clock, quick) for label, work in works.items()}
     samples: dict[str, list[float]] = {label: [] for label in works}
     spent = dict.fromkeys(works, 0.0)
     gc.collect()
@@ -160,7 +162,7 @@ def measure(case: Case, quick: bool = False, left_out: Mapping[str, str] | None 
             for label, work in works.items():
                 if index >= FEWEST_ROUNDS and spent[label] > SECONDS_FOR_EACH:
                     continue
-                seconds = _seconds(work, numbers[label])
+                seconds = _seconds(work, case.clock, numbers[label])
                 spent[label] += seconds
                 samples[label].append(1e3 * seconds / (numbers[label] * case.calls))
     finally:

@@ -58,7 +58,7 @@ def record(load: Callable[[str], ModuleType], name: str, path: Path, *more: str)
     return found
 
 
-@pytest.mark.parametrize("name", [*TIMED, "store"])
+@pytest.mark.parametrize("name", [*TIMED, "store", "c_step"])
 def test_each_benchmark_says_what_it_measured(name, load, tmp_path, capsys):
     """Every case has a limit, contenders with samples, and ratios; the machine is described; the last line is JSON."""
     found = record(load, name, tmp_path / "record.json")
@@ -318,3 +318,14 @@ def test_the_plan_of_a_cluster_is_calculated(load, tmp_path, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[2] == "| 1,000,000 | 10,000 | 1.0 GB | 1.1 GB | 3,334 | 17 | 2 | 2,336 |"
     assert lines[-1].startswith("| 1,000,000,000 | 10,000,000 | 1,000.0 GB | 1,100.0 GB | 3,333,334 | 16,667 |")
+
+
+def test_install_sizes_are_counted(load: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    """What must be installed is counted package by package; numpy is part of what PyTorch's environment has."""
+    assert load("install_size").main(["--json", str(tmp_path / "sizes.json")]) == 0
+    found = json.loads((tmp_path / "sizes.json").read_text(encoding="utf-8"))
+    assert found["ratio"] > 2
+    assert set(found["numpy"]["packages"].items()) <= set(found["PyTorch"]["packages"].items())
+    for environment in ("numpy", "PyTorch"):
+        assert found[environment]["bytes"] == sum(found[environment]["packages"].values())
+        assert min(found[environment]["packages"].values()) > 1000

@@ -65,7 +65,7 @@ _HOMES = {
     "load": "aaren.models",
     "prefix_attention": "aaren.ops",
 }
-_PACKAGES = {"data", "evaluation", "models", "nn", "ops", "serving", "streaming", "studies", "training"}
+_PACKAGES = {"data", "evaluation", "export", "models", "nn", "ops", "serving", "streaming", "studies", "training"}
 
 
 def __getattr__(name: str) -> Any:

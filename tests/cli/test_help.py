@@ -36,6 +36,8 @@ VERBS = {
     "data regenerate": ["ENVIRONMENT", "LEVEL", "--policies", "--output", "--steps", "--seed"],
     "evaluate": ["MODEL", "DATA", "--part", "--split", "--episodes", "--mode", "--target-return", "--seed", "--json"],
     "predict": ["MODEL", "DATA", "--output", "--json"],
+    "export": ["MODEL", "DIRECTORY", "--to", "--precision"],
+    "verify": ["DIRECTORY", "--data", "--rows", "--model", "--json"],
     "stream": ["MODEL", "--follow", "--state", "--save-every", "--on-bad-row", "--max-gap", "--series"],
     "serve": ["--host", "--port", "--tokens", "--new-token", "--store", "--capacity", "--on-bad-row", "--max-wait-ms"],
     "doctor": ["--json"],

@@ -14,6 +14,8 @@ from aaren.cli._demo import demo
 from aaren.cli._doctor import doctor
 from aaren.cli._evaluate import evaluate
 from aaren.cli._events import events
+from aaren.cli._export import export
+from aaren.cli._export import verify as verify_export
 from aaren.cli._predict import predict
 from aaren.cli._regenerate import regenerate
 from aaren.cli._reproduce import reproduce
@@ -60,6 +62,11 @@ Many streams over HTTP, with a live page at http://127.0.0.1:8000/:
 
     aaren serve model
 
+The model without PyTorch: a folder that runs on numpy alone, checked against the model on real rows:
+
+    aaren export model out --to numpy
+    aaren verify out --data data.csv
+
 Tables are CSV (also .gz) or Parquet with a header. Missing cells (empty, NA, NaN, null, ?) are allowed everywhere.
 
 Exit codes: 0 done, 1 input or machine at fault (one line says how), 2 command line at fault, 130 Ctrl-C.
@@ -94,7 +101,8 @@ data.command(verify, help_format="markdown")
 app.command(demo, help_format="markdown")
 app.command(train)
 app.command(data)
-for verb in (evaluate, predict, stream, serve, reproduce, doctor):
+app.command(verify_export, name="verify", help_format="markdown")
+for verb in (evaluate, predict, stream, serve, export, reproduce, doctor):
     app.command(verb, help_format="markdown")  # which joins the lines of a paragraph
 
 

@@ -6,6 +6,8 @@ read. It does not know tensors, models or training.
 
 from aaren.data._calendar import calendar_features, calendar_names
 from aaren.data._cases import CaseSet, cases_from_arrays, stratified_split
+from aaren.data._cells import mark_text
+from aaren.data._checked_row import checked_row, nonfinite_of
 from aaren.data._environments import make_environment
 from aaren.data._episodes import (
     Episode,
@@ -14,7 +16,6 @@ from aaren.data._episodes import (
     observation_scaler,
     returns_to_go,
 )
-from aaren.data._event_table import mark_text
 from aaren.data._events import Duplicates, EventColumns, EventSequence, EventSet, Short, split_sequences
 from aaren.data._made_events import sine_events, uber_sequences
 from aaren.data._read import read_series, sha256_of
@@ -60,6 +61,7 @@ __all__ = [
     "calendar_features",
     "calendar_names",
     "cases_from_arrays",
+    "checked_row",
     "columns_of",
     "data_sets",
     "environment_name",
@@ -68,6 +70,7 @@ __all__ = [
     "make_environment",
     "mark_text",
     "named_set",
+    "nonfinite_of",
     "normalized_score",
     "observation_names",
     "observation_scaler",

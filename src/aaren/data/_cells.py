@@ -73,6 +73,15 @@ def number_of(cell: object) -> float:
     raise ValueError(f"expected a number, received {shown(cell)}")
 
 
+def mark_text(cell: object) -> str | None:
+    """The name of a mark in a cell: text without blanks around it, whole numbers without a point; None if missing."""
+    if is_missing(cell) or cell != cell:
+        return None
+    if isinstance(cell, float | np.floating) and float(cell).is_integer():
+        cell = int(cell)
+    return str(cell).strip(BLANKS)
+
+
 class CellError(ValueError):
     """A cell of a column is wrong; `row` is its position, counted from 0."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aaren.data._cells import BLANKS, CellError, is_missing, number_of, numbers_of
+from aaren.data._cells import CellError, mark_text, number_of, numbers_of
 from aaren.data._csv import read_csv
 from aaren.data._events import Duplicates, EventColumns, EventSequence, EventSet, checked_sequence
 from aaren.data._frame import frame_table, read_parquet
@@ -125,15 +125,6 @@ def _marks(table: Table, name: str, names: Sequence[str] | None) -> tuple[NDArra
         if text not in numbers:
             raise table.error(f"expected one of the marks {listed(names)}, received {text!r}", row=row, column=name)
     return np.array([numbers[text] for text in texts], dtype=np.int64), names
-
-
-def mark_text(cell: object) -> str | None:
-    """The name of a mark in a cell: text without blanks around it, whole numbers without a point; None if missing."""
-    if is_missing(cell) or cell != cell:
-        return None
-    if isinstance(cell, float | np.floating) and float(cell).is_integer():
-        cell = int(cell)
-    return str(cell).strip(BLANKS)
 
 
 def _sorted(names: set[str]) -> list[str]:

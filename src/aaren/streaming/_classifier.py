@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aaren.data import Row, Schema
+from aaren.data import Row, Schema, checked_row
 from aaren.models import Classifier, ClassifierPreprocessing
 from aaren.streaming._base import ModelStream, Policy
-from aaren.streaming._check import checked_row
 
 
 @dataclass(frozen=True)

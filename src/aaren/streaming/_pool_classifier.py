@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aaren.data import RowBlock, parse_rows
+from aaren.data import RowBlock, nonfinite_of, parse_rows
 from aaren.models import Classifier, ClassifierPreprocessing
-from aaren.streaming._check import nonfinite_of
 from aaren.streaming._classifier import ClassifierStream, ClassPrediction
 from aaren.streaming._layout import RecordLayout
 from aaren.streaming._pool_form import Arrays, Places, PoolForm, RowTable

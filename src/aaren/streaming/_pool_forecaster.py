@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aaren.data import ABSENT, RowBlock, parse_rows
+from aaren.data import ABSENT, RowBlock, nonfinite_of, parse_rows
 from aaren.models import Forecaster, Preprocessing
-from aaren.streaming._check import nonfinite_of
 from aaren.streaming._layout import NO_TIME, RecordLayout
 from aaren.streaming._pool_form import Arrays, Places, PoolForm, RowTable
 from aaren.streaming._prediction import Prediction

@@ -11,11 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aaren.data import Row, Schema, parse_row
+from aaren.data import Row, Schema, checked_row, parse_row
 from aaren.errors import DataError
 from aaren.models import Forecast, Forecaster, ForecasterState, Preprocessing
 from aaren.streaming._base import ModelStream, Policy
-from aaren.streaming._check import checked_row
 from aaren.streaming._prediction import Prediction, make_prediction
 
 

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aaren.data import Row, Scaler, Schema, parse_row
+from aaren.data._rows import Row, parse_row
+from aaren.data._scale import Scaler
+from aaren.data._series import Schema
 from aaren.errors import DataError
 
 _LARGEST = float(np.finfo(np.float32).max)

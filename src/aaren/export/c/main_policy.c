@@ -1,0 +1,18 @@
+static const char *take_row(@name@_state *state)
+{
+    double numbers[@NAME@_OBSERVATIONS + 1];
+    @name@_action action;
+    const char *wrong = values_of(0, @NAME@_OBSERVATIONS + 1, numbers);
+    if (wrong)
+        return wrong;
+    const int error = @name@_update(state, numbers, numbers[@NAME@_OBSERVATIONS], &action);
+    if (error)
+        return @name@_error_text(error);
+    printf("{\"row\": %ld, \"action\": [", number - 1);
+    for (int k = 0; k < @NAME@_ACTIONS; k++) {
+        printf(k ? ", " : "");
+        print_number(action.action[k]);
+    }
+    printf("], \"return_to_go\": %.9g}\n", action.return_to_go);
+    return 0;
+}

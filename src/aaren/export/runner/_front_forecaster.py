@@ -1,0 +1,156 @@
+"""The front of a forecaster: cells, time, order, rows that are missing, calendar."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aaren.data._calendar import calendar_features
+from aaren.data._checked_row import checked_row
+from aaren.data._rows import Row
+from aaren.data._scale import Scaler
+from aaren.data._series import Schema
+from aaren.errors import DataError
+from aaren.export.runner._front import (
+    NO_TIME,
+    Arrays,
+    Front,
+    number_of,
+    rounded,
+    text_array,
+    text_of,
+    time_texts,
+)
+
+
+class ForecasterFront(Front):
+    """As `aaren.streaming.Stream`; takes `max_gap`."""
+
+    options = ("max_gap",)
+    finite = "mean"
+
+    def prepare(self, preprocessing: Mapping[str, Any], **options: Any) -> None:
+        """Columns, scale, calendar, interval."""
+        self.max_gap = int(options.get("max_gap", 10_000))
+        if self.max_gap < 0:
+            raise ValueError(f"max_gap: expected at least 0 rows, received {self.max_gap}")
+        self.schema = Schema.from_dict(preprocessing["schema"])
+        self.scaler = Scaler.from_dict(preprocessing["scaler"])
+        self.calendar = tuple(preprocessing["calendar"])
+        micro = preprocessing["interval_microseconds"]
+        self.interval = None if micro is None else np.timedelta64(int(micro), "us")
+        self.irregular = bool(preprocessing["irregular"])
+        self.reset()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Time, targets, covariates, and the name of the series."""
+        more = () if self.schema.series_id is None else (self.schema.series_id,)
+        return (*self.schema.time, *self.schema.inputs, *more)
+
+    def reset(self) -> None:
+        """No row yet."""
+        self.time: np.datetime64 | None = None
+        self.series: str | None = None
+        self.taken = 0
+
+    def check(self, row: Any, number: int) -> tuple[Row, int, str | None]:
+        """The row, how many are missing before it, and the name of its series."""
+        parsed = checked_row(self.schema, self.scaler, row, number, impute=self.on_bad_row == "impute")
+        series = self._series_of(row, number)  # before the time, which is in order only within a series
+        return parsed, self._missing_before(parsed.time, number), series
+
+    def tokens(self, checked: tuple[Row, int, str | None]) -> list[Arrays]:
+        """One token for each missing row, with no values, and the row's own."""
+        row, missing, _ = checked
+        values = np.full((missing + 1, len(self.schema.inputs)), np.nan)
+        values[-1] = np.where(row.nonfinite, np.nan, row.values)
+        tokens: list[Arrays] = [{"values": one} for one in values]
+        if self.calendar and row.time is not None and self.interval is not None:
+            times = row.time - self.interval * np.arange(missing, -1, -1)
+            for token, features in zip(tokens, calendar_features(times, self.calendar), strict=True):
+                token["calendar"] = features
+        if self.config["decay"] == "time":
+            elapsed = np.ones(missing + 1, dtype=np.float32)
+            if not self.taken:
+                elapsed[0] = 0
+            elif self.irregular and row.time is not None and self.time is not None and self.interval is not None:
+                elapsed[0] = (row.time - self.time) / self.interval
+            for token, one in zip(tokens, elapsed, strict=True):
+                token["elapsed"] = np.asarray(one)
+        return tokens
+
+    def take(self, checked: tuple[Row, int, str | None]) -> None:
+        """Remember time and series, and count the row."""
+        self.time, self.series, self.taken = checked[0].time, checked[2], self.taken + 1
+
+    def line(self, number: int, said: Arrays) -> dict[str, Any]:
+        """As `aaren stream` writes it: row, warming_up, time, times, and for each target its mean and quantiles."""
+        result: dict[str, Any] = {"row": number, "warming_up": self.taken < self.config["look_back"]}
+        if self.time is not None and self.interval is not None:
+            ahead = np.arange(1, self.config["horizon"] + 1)
+            result["time"] = time_texts(np.array([self.time]))[0]
+            result["times"] = time_texts(self.time + self.interval * ahead)
+        forecast = result["forecast"] = {}
+        for index, name in enumerate(self.schema.targets):
+            columns = {"mean": said["mean"][:, index]}
+            for place, level in enumerate(self.config["quantiles"]):
+                columns[f"q{level:g}"] = said["quantiles"][:, index, place]
+            forecast[name] = {key: [rounded(value) for value in column.tolist()] for key, column in columns.items()}
+        return result
+
+    def state(self) -> Arrays:
+        """Time and name of the series, and its rows so far."""
+        micro = NO_TIME if self.time is None else self.time.astype(np.int64)
+        return {
+            "time_microseconds": np.array(micro, dtype=np.int64),
+            "series": text_array(self.series),
+            "taken": np.array(self.taken, dtype=np.int64),
+        }
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take them back."""
+        micro, series = number_of(state["time_microseconds"], "int64"), text_of(state["series"])
+        taken = number_of(state["taken"], "int64")
+        self.time = None if micro == NO_TIME else np.datetime64(micro, "us")
+        self.series, self.taken = series, taken
+
+    def _series_of(self, row: Any, number: int) -> str | None:
+        column = self.schema.series_id
+        if column is None or not isinstance(row, Mapping) or column not in row:
+            return self.series
+        name = "" if row[column] is None else str(row[column]).strip()
+        place: dict[str, Any] = {"source": "stream", "line": number, "column": column}
+        if not name:
+            raise DataError("expected the name of a series, received a missing cell", **place)
+        if self.series is not None and name != self.series:
+            raise DataError(
+                f"expected rows of series {self.series!r}, received {name!r}; use one stream for each series", **place
+            )
+        return name
+
+    def _missing_before(self, time: np.datetime64 | None, number: int) -> int:
+        if time is None or self.time is None or self.interval is None:
+            return 0
+        place: dict[str, Any] = {"source": "stream", "line": number, "column": self.schema.time[0]}
+        if time <= self.time:
+            raise DataError(f"expected a time after {self.time}, received {time}; rows come in order of time", **place)
+        if self.irregular:
+            return 0
+        steps, rest = divmod(int((time - self.time) / np.timedelta64(1, "us")), int(self.interval.astype(np.int64)))
+        if rest:
+            raise DataError(
+                f"expected a time that is a multiple of {self.interval.astype('timedelta64[s]')} after {self.time}, "
+                f"received {time}; round the times to the interval of the training data",
+                **place,
+            )
+        if steps - 1 > self.max_gap:
+            raise DataError(
+                f"expected at most max_gap = {self.max_gap} missing rows, received a gap of {steps - 1}; start a new "
+                "stream, or allow a larger gap",
+                **place,
+            )
+        return steps - 1

@@ -1,0 +1,117 @@
+"""The front of a policy: an observation, and the reward of the action before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aaren.data._rows import parse_row
+from aaren.data._scale import Scaler
+from aaren.data._series import Schema
+from aaren.errors import DataError
+from aaren.export.runner._front import Arrays, Front, number_of
+
+_LARGEST = float(np.finfo(np.float32).max)
+Checked = tuple[NDArray[np.float64], float | None]
+
+
+class PolicyFront(Front):
+    """As `aaren.streaming.PolicyStream` in the mode "streamed"; takes `target_return`."""
+
+    options = ("target_return",)
+
+    def prepare(self, preprocessing: Mapping[str, Any], **options: Any) -> None:
+        """Scales, and the return to ask for."""
+        self.scaler = Scaler.from_dict(preprocessing["scaler"])
+        self.schema = Schema(self.scaler.names, ("reward",))
+        asked, self.return_scale = options.get("target_return"), float(preprocessing["return_scale"])
+        self.target = float(preprocessing["target_return"] if asked is None else asked)
+        if not abs(self.target / self.return_scale) <= _LARGEST:
+            raise ValueError(f"target_return: expected a finite number that float32 can hold, received {asked}")
+        self.reset()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The observation's numbers and "reward", which is empty in the first row of an episode."""
+        return self.schema.inputs
+
+    def reset(self) -> None:
+        """A new episode."""
+        self.to_go, self.steps = self.target, 0
+
+    def first(self, state: Arrays) -> Arrays:
+        """Asks for the return that was asked for."""
+        return {**state, "return_to_go": np.array(self.target)}
+
+    def check(self, row: Any, number: int) -> Checked:
+        """The observation, and the reward of the step before; None at the start of an episode."""
+        parsed = parse_row(self.schema, row, row=number, source="stream")
+        reward = float(parsed.values[-1])
+        place: dict[str, Any] = {"source": "stream", "line": number, "column": "reward"}
+        if not self.steps:
+            if not math.isnan(reward) or parsed.nonfinite[-1]:
+                raise DataError(
+                    f"expected no reward before the first action, received {reward}; leave it empty", **place
+                )
+            return self._checked(parsed.values[:-1], number), None
+        if not abs(self.to_go - reward) <= _LARGEST * min(self.return_scale, 1.0):
+            if self.on_bad_row != "impute":
+                raise DataError(
+                    f"expected the reward of the action before, which float32 can hold, received {reward}; give it, or "
+                    "choose on_bad_row='skip' or 'impute'",
+                    **place,
+                )
+            reward = 0.0
+        return self._checked(parsed.values[:-1], number), reward
+
+    def tokens(self, checked: Checked) -> list[Arrays]:
+        """Observation and reward."""
+        observation, reward = checked
+        return [{"observation": observation, "reward": np.array(math.nan if reward is None else reward)}]
+
+    def take(self, checked: Checked) -> None:
+        """Count the step and the reward."""
+        self.steps, self.to_go = self.steps + 1, self.to_go - (checked[1] or 0.0)
+
+    def line(self, number: int, said: Arrays) -> dict[str, Any]:
+        """As `aaren stream` writes it: row, action, return_to_go."""
+        action = [float(f"{value:.7g}") for value in said["action"].tolist()]
+        return {"row": number, "action": action, "return_to_go": float(f"{float(said['return_to_go']):.7g}")}
+
+    def state(self) -> Arrays:
+        """Steps of the episode, and what is still to come of the return."""
+        return {"steps": np.array(self.steps, dtype=np.int64), "return_to_go": np.array(self.to_go)}
+
+    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Take them back."""
+        steps, to_go = number_of(state["steps"], "int64"), number_of(state["return_to_go"], "float64")
+        if not 0 <= steps <= self.config["max_episode_steps"] or not math.isfinite(to_go):
+            raise ValueError(f"expected steps of an episode and a finite return, received {steps} and {to_go}")
+        self.steps, self.to_go = steps, to_go
+
+    def _checked(self, values: NDArray[np.float64], number: int) -> NDArray[np.float64]:
+        """The observation, all of it finite, also when scaled; and room for it in the table of time steps."""
+        longest = self.config["max_episode_steps"]
+        if self.steps >= longest:
+            raise DataError(
+                f"expected at most max_episode_steps = {longest} steps in an episode, "
+                "received one more; call reset(), or train with a larger max_episode_steps",
+                source="stream",
+                line=number,
+            )
+        with np.errstate(over="ignore", invalid="ignore"):
+            bad = ~(np.abs(self.scaler.transform(values)) <= _LARGEST)
+        if bad.any() and self.on_bad_row != "impute":
+            index = int(bad.argmax())
+            raise DataError(
+                f"expected a finite number that float32 can hold, received {values[index]}; a policy needs all of its "
+                "observation; choose on_bad_row='skip' or 'impute'",
+                source="stream",
+                line=number,
+                column=self.scaler.names[index],
+            )
+        return np.where(bad, self.scaler.mean, values)

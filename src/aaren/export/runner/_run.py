@@ -1,0 +1,66 @@
+"""The command `python out/run.py < rows.csv`: rows as CSV in, a JSON line out after each, a state that can be kept."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from aaren.data._rows import RowReader
+from aaren.data._series import Schema
+from aaren.errors import AarenError, DataError
+from aaren.export.runner._front import ON_BAD_ROW
+from aaren.export.runner._open import NumpyRunner, open_numpy
+
+
+def main(directory: Path, arguments: Sequence[str] | None = None) -> int:
+    """Read rows from standard input until its end; returns the exit code: 0 done, 1 input at fault, 2 command line.
+
+    Args:
+        directory: the export.
+        arguments: of the command line; by default those of the process.
+    """
+    parser = argparse.ArgumentParser(description="Rows as CSV with a header in, one JSON line out after each row.")
+    parser.add_argument("--state", type=Path, help="file to go on from if it is there, written at the end")
+    parser.add_argument("--on-bad-row", choices=ON_BAD_ROW, default="error", help="what becomes of a row at fault")
+    options = parser.parse_args(arguments)
+    try:
+        runner = open_numpy(directory, on_bad_row="impute" if options.on_bad_row == "impute" else "error")
+        if options.state is not None and options.state.exists():
+            runner.read(options.state)
+        try:
+            _stream(runner, skip=options.on_bad_row == "skip")
+        finally:
+            if options.state is not None:
+                runner.save(options.state)
+    except (AarenError, OSError) as error:
+        print(f"run.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _stream(runner: NumpyRunner, *, skip: bool) -> None:
+    """Rows in, lines out; with `skip` a row at fault is named on standard error and left out."""
+    reader = RowReader(sys.stdin, Schema(runner.front.columns), "standard input")
+    while True:
+        try:
+            line, cells = next(reader)
+            try:
+                said = runner.update(cells)
+            except DataError as error:
+                raise DataError(error.message, source="standard input", line=line, column=error.column) from None
+        except StopIteration:
+            return
+        except DataError as error:
+            if not skip or error.line in (None, 1):
+                raise
+            runner.skip()
+            print(f"run.py: skipped: {error}", file=sys.stderr)
+            continue
+        assert said is not None, "the runner's own policy is never to skip"
+        sys.stdout.write(json.dumps(runner.front.line(runner.rows, said)) + "\n")
+        sys.stdout.flush()
