@@ -66,7 +66,7 @@ def metric_of(
             raise DataError("expected labels of the series to compare accuracies, received none")
         return _metric("accuracy", [_accuracy(one["probabilities"], bounds, labels) for one in outputs], 1)
     if model.kind == "events":
-        return _metric("negative log-likelihood", [-float(np.nanmean(one["log_likelihood"])) for one in outputs], -1)
+        return _metric("negative log-likelihood", [-_mean(one["log_likelihood"]) for one in outputs], -1)
     truth = _targets(model, rows)
     return _metric("mean squared error", [_squared_error(model, one["mean"], truth, bounds) for one in outputs], -1)
 
@@ -106,11 +106,17 @@ def _squared_error(model: Any, mean: NDArray[Any], truth: NDArray[np.float64], b
     found = []
     for start, stop in pairwise(bounds):
         for ahead in range(1, mean.shape[1] + 1):
-            said = in_deviations("forecaster", known, {"mean": mean[start : stop - ahead, ahead - 1 : ahead]})["mean"]
-            came = in_deviations("forecaster", known, {"mean": truth[start + ahead : stop, None]})["mean"]
+            last = max(start, stop - ahead)
+            said = in_deviations("forecaster", known, {"mean": mean[start:last, ahead - 1 : ahead]})["mean"]
+            came = in_deviations("forecaster", known, {"mean": truth[start + ahead : last + ahead, None]})["mean"]
             found.append(np.square(said - came).ravel())
-    errors = np.concatenate(found)
-    return float(np.nanmean(errors)) if np.isfinite(errors).any() else np.nan
+    return _mean(np.concatenate(found))
+
+
+def _mean(values: NDArray[Any]) -> float:
+    """The mean of those that are known; NaN if none is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else np.nan
 
 
 def _returns(model: Any, act: Callable[[Any], NDArray[Any]], reset: Callable[[], Any]) -> float:
