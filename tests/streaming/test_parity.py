@@ -157,15 +157,19 @@ def test_irregular_rows_stream_with_their_elapsed_time(build: Callable[..., Fore
     assert _difference(model.stream(), even, mean, quantiles) > 100 * LIMIT
 
 
-def test_a_model_without_time(build: Callable[..., Forecaster], rows_of: Rows) -> None:
-    """Rows that are equally spaced without time stream too, and their forecasts have no times."""
+@pytest.mark.parametrize("decay", ["learned", "time"])
+def test_a_model_without_time(decay: str, build: Callable[..., Forecaster], rows_of: Rows) -> None:
+    """Rows without time stream too, in a pool as well, one unit after the other, and their forecasts have no times."""
     values = np.cumsum(np.random.default_rng(1).normal(size=80))
     table = read_series(polars.DataFrame({"load": values}), targets=["load"], time=None)
     data = prepare(table, (0.6, 0.2, 0.2))
-    model = build(data, look_back=16)
+    model = build(data, look_back=16, decay=decay)
     mean, quantiles = parallel_forecasts(model, data, 0, 80)
-    stream = model.stream()
-    assert _difference(stream, rows_of(table, 0, 80), mean, quantiles) <= LIMIT
+    stream, rows = model.stream(), rows_of(table, 0, 80)
+    assert _difference(stream, rows, mean, quantiles) <= LIMIT
+    said = model.pool(1).update(["a"] * 80, rows).arrays["mean"]
+    scaler = data.preprocessing.scaler
+    assert np.abs((said - scaler.mean) / scaler.deviation - mean).max() <= LIMIT
     said = stream.update({"load": 1.0}).to_dict()
     assert said.keys() == {"row", "warming_up", "forecast"}
     assert stream.time is None

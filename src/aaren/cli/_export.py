@@ -33,7 +33,7 @@ def export(
     directory
         A new or empty folder, or an earlier export, which is replaced.
     to
-        The runtime: numpy (run.py, which needs numpy alone).
+        The runtime: numpy (run.py, which needs numpy alone), or c (a .c/.h pair, a main program and a Makefile).
     precision
         Of the weights: float32; float16 and int8 where the runtime can, smaller and less exact.
     """

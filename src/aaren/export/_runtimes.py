@@ -36,7 +36,7 @@ class Runtime:
         name: as `--to` takes it.
         write: (model, directory, precision) writes its own files into an empty directory; MissingDependencyError if a
             package is not there.
-        open: (directory, manifest, **options of the stream) gives the runner; without PyTorch where it can.
+        open: (directory, manifest, options of the stream by name) gives the runner; without PyTorch where it can.
         precisions: of the weights.
     """
 

@@ -108,9 +108,9 @@ class ForecasterForm(PoolForm[RowBlock]):
         return Prediction(number, time, times, targets, mean, config.quantiles, quantiles, warming_up)
 
     def _elapsed(self, times: NDArray[Any] | None, records: Tensor) -> NDArray[np.float64]:
-        """Time since the row before, in intervals; 0 for the first row of a stream, and where there are no times."""
-        last = self.layout.column(records, _TIME)
+        """Time since the row before, in intervals, 1 where there are no times; 0 for the first row of a stream."""
+        last, position = self.layout.column(records, _TIME), self.layout.column(records, "state.position")
         elapsed = np.ones(len(last))
         if self._preprocessing.irregular and times is not None and self._interval is not None:
             elapsed = (times.astype(np.int64) - last) / self._interval
-        return np.where(last == NO_TIME, 0.0, elapsed)
+        return np.where(position == 0, 0.0, elapsed)

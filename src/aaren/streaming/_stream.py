@@ -175,9 +175,9 @@ class Stream(ModelStream[Forecaster, Prediction]):
         if row.time is not None and interval is not None:
             times = row.time - interval * np.arange(missing_before, -1, -1)
         elapsed = np.ones(missing_before + 1, dtype=np.float32)
-        if self._time is None:
+        if not self._state.position[0]:
             elapsed[0] = 0
-        elif preprocessing.irregular and row.time is not None and interval is not None:
+        elif preprocessing.irregular and row.time is not None and self._time is not None and interval is not None:
             elapsed[0] = (row.time - self._time) / interval
         device = self.model.device
 
