@@ -93,6 +93,8 @@ def verdict(rows: list[Row]) -> str:
         outside = sorted((name for name, value in worse.items() if value > 1), key=lambda name: -worse[name])
         better = sorted((name for name, value in worse.items() if value < -1), key=lambda name: worse[name])
         word = "**is equivalent** to the Transformer" if test.holds else "**is not shown to be equivalent**"
+        if test.holds and (test.low > 0 or test.high < 0):  # inside the margins, and yet not the same
+            word += f" within the margins, though measurably {'worse' if test.low > 0 else 'better'},"
         lines.append(
             f"- **{TITLES[encoder]}** {word} over {test.count} data sets: on the mean {test.mean:+.2f} margins worse "
             f"(90 % interval {test.low:+.2f} to {test.high:+.2f}; two one-sided tests, p = {test.p:.2g}). "
