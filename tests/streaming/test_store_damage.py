@@ -160,14 +160,12 @@ def test_a_file_cut_or_gone(closed: Path, tmp_path: Path) -> None:
         assert "store.sqlite" in _look(_damage(closed, "store.sqlite", content, tmp_path))
     folder = _damage(closed, "store.sqlite", data, tmp_path)
     with StreamStore(folder, **OPTIONS) as store:
-        snapshot = store.snapshot()
+        snapshot, kept = store.snapshot(), store.snapshot(tmp_path / "kept.sqlite")
     (folder / "store.sqlite").unlink()
     assert "store.sqlite: missing, though store.json is there" in _look(folder)
     for content in (b"", b"{", b"[]", b'{"store": 7}', b'{"store": "' + b"0" * 32 + b'"}', b"[" * 100_000):
         assert "store." in _look(_damage(closed, "store.json", content, tmp_path))
     folder.mkdir(exist_ok=True)
-    kept = tmp_path / "kept.sqlite"
-    kept.write_bytes(data)
     for name in ("store.sqlite", "store.json"):
         folder = _damage(closed, name, b"damaged" * 1000, tmp_path)
         assert _look(folder)
