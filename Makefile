@@ -31,7 +31,8 @@ test: $(STAMP)  ## all tests: with run-time shape checks, then those that compil
 SPARK := build/spark
 engine: $(STAMP)  ## tests of the streams inside Spark: a download of 0.5 GB, needs Java 17 or newer
 	$(BIN)/pip install --quiet --no-deps --target $(SPARK) --upgrade -r requirements/spark.txt
-	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(SPARK) $(BIN)/python -m pytest -q -m engine tests/engines
+	OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(SPARK) PYSPARK_PYTHON=$(CURDIR)/$(BIN)/python \
+		$(BIN)/python -m pytest -q -m engine tests/engines
 
 sanitize: $(STAMP)  ## tests of the native kernels under the address and undefined-behaviour sanitizers of GCC
 	@test -e "$$(g++ -print-file-name=libasan.so 2>&1)" -a -e "$$(g++ -print-file-name=libubsan.so 2>&1)" || \
