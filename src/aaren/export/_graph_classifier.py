@@ -1,0 +1,48 @@
+"""A classifier as a graph: a row or a chunk of rows in, the class of the series after the last one out."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from aaren.export._graph_encoder import State, encoder_graph, positions
+from aaren.export._wide import constant
+from aaren.models import Classifier
+
+
+class ClassifierGraph(nn.Module):
+    """Embed, encode, and say by the last output and the mean of all of them which class the series is of.
+
+    Args:
+        model: with preprocessing.
+        chunk: whether there may be several rows.
+        pairs: the form of numbers of more digits than float32.
+    """
+
+    def __init__(self, model: Classifier, *, chunk: bool, pairs: bool) -> None:
+        super().__init__()
+        assert model.preprocessing is not None, "a model without is refused"
+        scaler = model.preprocessing.scaler
+        self.config, self.pairs, self.temperature = model.config, pairs, model.preprocessing.temperature
+        self.mean, self.deviation = (constant(x, pairs=pairs) for x in (scaler.mean, scaler.deviation))
+        self.embed, self.head = model.embed, model.head
+        self.encoder = encoder_graph(model.encoder, chunk=chunk)
+
+    def forward(self, row: State, state: State) -> tuple[State, State]:
+        """Outputs and state after rows `values`."""
+        scaled = ((row["values"] - self.mean) / self.deviation).narrow()
+        observed = scaled.abs() < math.inf
+        x = self.embed(torch.cat([torch.where(observed, scaled, 0), observed.float()], -1))
+        position, total = state["position"], state["total"]
+        if self.config.positions is not None:
+            places = total.of(position + torch.arange(len(x)))
+            x = x + positions(places, self.config.d_model, pairs=self.pairs)
+        encoded, after = self.encoder(x, state)
+        position, total = position + len(x), total + encoded.to(total.work().dtype).sum(0)
+        mean = (total / total.of(position)).narrow()
+        logits = self.head(torch.cat([encoded[-1], mean]))
+        chances = (logits.to(total.work().dtype) / self.temperature).softmax(-1)
+        after |= {"position": position, "total": total, "last": encoded[-1]}
+        return {"probabilities": total.of(chances)}, after
