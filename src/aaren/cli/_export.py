@@ -76,8 +76,8 @@ def verify(
     directory
         The export.
     data
-        A file of the kind that the model takes, or the name of a data set; by default the one it was trained on, if it
-        has a name.
+        A file of the kind that the model takes, or the name of a data set, of which the test part is taken if it has
+        one; by default the set that the model was trained on, if it has a name.
     rows
         How many rows at most.
     model
