@@ -129,7 +129,7 @@ def test_metrics_are_what_they_are_called() -> None:
     truth = np.array([[row[1], row[2]] for row in rows], dtype=float)
     said = np.random.default_rng(0).normal(size=(12, 4, 2))
     outputs = [{"mean": said}, {"mean": said + 1}]
-    found = metric_of(model, rows, [7], None, outputs, lambda: None)
+    found = metric_of(model, rows, [7], None, outputs)
     errors = [
         ((said[k, h] - truth[k + 1 + h]) / deviation) ** 2
         for start, stop in ((0, 7), (7, 12))
@@ -139,26 +139,32 @@ def test_metrics_are_what_they_are_called() -> None:
     ]
     assert found.export == pytest.approx(np.mean(errors))
     with pytest.raises(DataError, match="expected rows on which the mean squared error is known"):
-        metric_of(model, rows[:1], [], None, [{"mean": said[:1]}, {"mean": said[:1]}], lambda: None)
+        metric_of(model, rows[:1], [], None, [{"mean": said[:1]}, {"mean": said[:1]}])
     vowels = cases.BY_NAME["classifier"].model()
     chances = np.eye(9)[[0, 1, 2]]
     both = [{"probabilities": chances}, {"probabilities": chances[[0, 0, 0]]}]
-    found = metric_of(vowels, [None] * 3, [1, 2], [0, 1, -1], both, lambda: None)
+    found = metric_of(vowels, [None] * 3, [1, 2], [0, 1, -1], both)
     assert (found.export, found.model, found.loss_percent) == (1.0, 0.5, -100.0)
     with pytest.raises(DataError, match="expected labels"):
-        metric_of(vowels, [None] * 3, [1, 2], None, both, lambda: None)
+        metric_of(vowels, [None] * 3, [1, 2], None, both)
 
 
-def test_returns_of_a_policy(tmp_path: Path) -> None:
-    """A policy with narrow weights is judged by what it earns in its environment."""
+def test_actions_of_a_policy(tmp_path: Path) -> None:
+    """A policy with narrow weights is judged by how far its actions are from the recorded ones, counted by hand."""
     case = cases.BY_NAME["policy"]
     model = cases.drawn(cases.policy, max_episode_steps=15, context=8, **cases.SIZES)
     out = export(model, tmp_path / "out", precision="float16").directory
-    found = case.rows(40)
-    result = verify(out, found.rows, model, resets=found.resets)
+    found = case.rows(15)
+    with pytest.raises(DataError, match="expected the recorded actions"):
+        verify(out, found.rows, model, resets=found.resets)
+    result = verify(out, found.rows, model, resets=found.resets, labels=found.labels)
     assert result.metric is not None
-    assert result.metric.name == "return"
-    assert result.metric.export == pytest.approx(result.metric.model, rel=0.02)
+    assert result.metric.name == "mean squared error of actions"
+    stream = model.stream()
+    said = [stream.update(row).action for row in found.rows]
+    known = model.preprocessing
+    halves = (known.action_high - known.action_low) / 2
+    assert result.metric.model == pytest.approx(np.mean(np.square((np.array(said) - found.labels) / halves)))
 
 
 def test_real_rows(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def verify(
 
     Exit code 0: it holds; 1: it does not. With weights in float32, every output must be within 1e-5 of a standard
     deviation of the training data; with float16 or int8 the metric of the kind (error, accuracy, log-likelihood of
-    events, return in the environment) may lose 1 %. Times are processor time.
+    events, error of actions) may lose 1 %. Times are processor time.
 
     Parameters
     ----------

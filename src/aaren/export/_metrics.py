@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aaren.data import make_environment
 from aaren.errors import DataError
 from aaren.export._answers import in_deviations
-from aaren.export._runner import Arrays, Runner
+from aaren.export._runner import Arrays
 
-_EPISODES = 3
+_LABELS = {"classifier": "labels of the series", "policy": "the recorded actions"}
 
 
 class Metric(NamedTuple):
     """A metric of an export beside that of its model.
 
     Args:
-        name: "mean squared error", "accuracy", "negative log-likelihood" or "return".
+        name: "mean squared error", "accuracy", "negative log-likelihood" or "mean squared error of actions".
         export: of the export.
         model: of the model.
         loss_percent: how much worse the export is, in percent of the model's; negative where it is better.
@@ -37,34 +36,31 @@ def metric_of(
     model: Any,
     rows: Sequence[Any],
     resets: Sequence[int],
-    labels: Sequence[int] | None,
+    labels: Sequence[Any] | None,
     outputs: Sequence[Arrays],
-    open_runner: Callable[[], Runner],
 ) -> Metric:
-    """The metric of the kind: error of forecasts, accuracy, log-likelihood of events, or return in the environment.
+    """The metric of the kind: error of forecasts, accuracy, log-likelihood of events, or error of actions.
+
+    Returns in an environment are not compared: two episodes of one policy that differ in the seventh digit of an action
+    go apart, and their returns by tens of percent, so that some episodes say nothing about a loss of 1 %.
 
     Args:
         model: of the export.
         rows: that were streamed.
         resets: numbers of the rows with which a new series begins.
-        labels: of a classifier's series.
+        labels: classes of a classifier's series, or recorded actions of a policy, shape (rows, actions).
         outputs: of the export and of the model, each of shape (rows, ...).
-        open_runner: opens the export, for a policy, which plays.
 
     Raises:
-        DataError: a classifier's rows came without labels, or there is nothing to measure on.
-        MissingDependencyError: a policy's environment needs a package that is not there.
+        DataError: rows of a classifier or a policy came without labels, or there is nothing to measure on.
     """
     bounds = [0, *resets, len(rows)]
-    if model.kind == "policy":
-        own = model.stream()
-        with open_runner() as runner:
-            export = _returns(model, lambda row: (runner.update(row) or {})["action"], runner.reset)
-        return _metric("return", [export, _returns(model, lambda row: own.update(row).action, own.reset)], 1)
+    if model.kind in ("classifier", "policy") and labels is None:
+        raise DataError(f"expected {_LABELS[model.kind]} to compare with, received none")
     if model.kind == "classifier":
-        if labels is None:
-            raise DataError("expected labels of the series to compare accuracies, received none")
         return _metric("accuracy", [_accuracy(one["probabilities"], bounds, labels) for one in outputs], 1)
+    if model.kind == "policy":
+        return _metric("mean squared error of actions", [_action_error(model, one, labels) for one in outputs], -1)
     if model.kind == "events":
         return _metric("negative log-likelihood", [-_mean(one["log_likelihood"]) for one in outputs], -1)
     truth = _targets(model, rows)
@@ -79,11 +75,20 @@ def _metric(name: str, values: Sequence[float], better: int) -> Metric:
     return Metric(name, export, model, 100 * better * (model - export) / max(abs(model), 1e-12))
 
 
-def _accuracy(probabilities: NDArray[Any], bounds: Sequence[int], labels: Sequence[int]) -> float:
+def _accuracy(probabilities: NDArray[Any], bounds: Sequence[int], labels: Any) -> float:
     """Share of the labelled series whose last answer is right."""
     last = probabilities[np.array(bounds[1:]) - 1].argmax(-1)
     known = np.array(labels) >= 0
     return float((last == labels)[known].mean()) if known.any() else np.nan
+
+
+def _action_error(model: Any, said: Arrays, recorded: Any) -> float:
+    """Mean squared error of the actions, in halves of their range."""
+    known = model.preprocessing.to_dict()
+    ours, theirs = (
+        in_deviations("policy", known, {"action": np.asarray(one)})["action"] for one in (said["action"], recorded)
+    )
+    return _mean(np.square(ours - theirs))
 
 
 def _targets(model: Any, rows: Sequence[Any]) -> NDArray[np.float64]:
@@ -117,25 +122,3 @@ def _mean(values: NDArray[Any]) -> float:
     """The mean of those that are known; NaN if none is."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else np.nan
-
-
-def _returns(model: Any, act: Callable[[Any], NDArray[Any]], reset: Callable[[], Any]) -> float:
-    """Mean return of some episodes in the environment of the training data."""
-    environment = make_environment(model.preprocessing.environment)
-    total = 0.0
-    try:
-        for seed in range(_EPISODES):
-            observation, reward = environment.reset(seed=seed)[0], None
-            for _ in range(model.config.max_episode_steps):
-                # 27 numbers of an Ant fill the first of D4RL's 111, as in `aaren.models.choose_actions`
-                padding = [0.0] * (model.config.observations - len(observation))
-                action = act([*observation.tolist(), *padding, reward])
-                observation, reward, terminated, truncated, _ = environment.step(action)
-                reward = float(reward)
-                total += reward
-                if terminated or truncated:
-                    break
-            reset()
-    finally:
-        environment.close()
-    return total / _EPISODES

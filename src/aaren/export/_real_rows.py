@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +20,14 @@ class RealRows(NamedTuple):
     Args:
         rows: cells by column, or in order.
         resets: numbers of the rows, from 0, with which a new series, sequence or episode begins; not that of the first.
-        labels: of a classifier's series: the number of the class, -1 where it is not known or the series was cut.
+        labels: of a classifier, the class of each series as a number, -1 where it is not known or the series was cut;
+            of a policy, the recorded action after each row.
         source: where they come from.
     """
 
     rows: Sequence[Any]
     resets: Sequence[int]
-    labels: Sequence[int] | None
+    labels: Sequence[Any] | None
     source: str
 
 
@@ -45,15 +46,18 @@ def real_rows(model: Model[Any, Any], source: str | Path | None, limit: int) -> 
     path, name = _file(model, source)
     rows: list[Any] = []
     resets: list[int] = []
-    labels: list[int] = []
+    labels: list[Any] = []
     for one, label in _SEQUENCES[model.kind](model, path):
         if len(rows) >= limit:
             break
         if rows:
             resets.append(len(rows))
-        labels.append(label if len(rows) + len(one) <= limit else -1)
+        if model.kind == "policy":
+            labels += label[: limit - len(rows)]
+        else:
+            labels.append(label if len(rows) + len(one) <= limit else -1)
         rows += one[: limit - len(rows)]
-    return RealRows(rows, resets, labels if model.kind == "classifier" else None, name)
+    return RealRows(rows, resets, labels if model.kind in ("classifier", "policy") else None, name)
 
 
 def _file(model: Model[Any, Any], source: str | Path | None) -> tuple[Path, str]:
@@ -121,14 +125,20 @@ def _events(model: Any, path: Path) -> Iterator[tuple[list[Any], int]]:
         yield [[time, *mark] for time, mark in zip(times, marks, strict=True)], -1
 
 
-def _episodes(model: Any, path: Path) -> Iterator[tuple[list[Any], int]]:
+def _episodes(model: Any, path: Path) -> Iterator[tuple[list[Any], list[Any]]]:
     for episode in read_episodes(path).episodes:
         rewards = [None, *episode.rewards[:-1].tolist()]
         seen = episode.observations[: model.config.max_episode_steps].astype(np.float64).tolist()
-        yield [[*observation, reward] for observation, reward in zip(seen, rewards, strict=False)], -1
+        done = episode.actions[: len(seen)].astype(np.float64).tolist()
+        yield [[*observation, reward] for observation, reward in zip(seen, rewards, strict=False)], done
 
 
-_SEQUENCES = {"classifier": _cases, "events": _events, "forecaster": _series, "policy": _episodes}
+_SEQUENCES: Mapping[str, Callable[[Any, Path], Iterator[tuple[list[Any], Any]]]] = {
+    "classifier": _cases,
+    "events": _events,
+    "forecaster": _series,
+    "policy": _episodes,
+}
 
 
 def _cells(values: Any) -> list[Any]:

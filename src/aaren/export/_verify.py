@@ -16,7 +16,6 @@ import numpy as np
 
 from aaren.errors import DataError, ModelFileError
 from aaren.export._answers import answer, in_deviations, largest_difference
-from aaren.export._export import open_export
 from aaren.export._manifest import FILE, Manifest, read_manifest
 from aaren.export._measure import Measured, read_measured, stream_rows
 from aaren.export._metrics import Metric, metric_of
@@ -72,7 +71,7 @@ def verify(
     model: Any = None,
     *,
     resets: Sequence[int] = (),
-    labels: Sequence[int] | None = None,
+    labels: Sequence[Any] | None = None,
 ) -> Verification:
     """Stream rows through an export and through its model, and compare.
 
@@ -83,7 +82,7 @@ def verify(
         rows: as a stream takes them; see `real_rows` for those of a file.
         model: that was exported, or its directory; None if the export holds it, as those for numpy in float32 do.
         resets: numbers of the rows, from 0, with which a new series, sequence or episode begins.
-        labels: of a classifier's series, for exports with narrow weights.
+        labels: for exports with narrow weights: classes of a classifier's series, or recorded actions of a policy.
 
     Raises:
         DataError: there are no rows, or a cell that no file could hold.
@@ -106,7 +105,7 @@ def verify(
     metric = None
     if manifest.precision != "float32":
         outputs = (export.outputs, own.outputs)
-        metric = metric_of(model, plain, resets, labels, outputs, lambda: open_export(directory))
+        metric = metric_of(model, plain, resets, labels, outputs)
     close = max(differences.values(), default=np.inf) <= BAR if metric is None else metric.loss_percent <= LOSS_BAR
     return Verification(
         manifest.runtime,
