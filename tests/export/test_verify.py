@@ -163,7 +163,7 @@ def test_actions_of_a_policy(tmp_path: Path) -> None:
     stream = model.stream()
     said = [stream.update(row).action for row in found.rows]
     known = model.preprocessing
-    halves = (known.action_high - known.action_low) / 2
+    halves = (np.array(known.action_high) - known.action_low) / 2
     assert result.metric.model == pytest.approx(np.mean(np.square((np.array(said) - found.labels) / halves)))
 
 
