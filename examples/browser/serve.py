@@ -12,6 +12,7 @@ import json
 import mimetypes
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -51,7 +52,8 @@ def routes(export: Path) -> dict[str, Path]:
         kind, runtime = manifest["kind"], manifest["runtime"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
-            f"{export}: expected a directory that `aaren export MODEL {export} --to onnx` wrote, received another ({error})"
+            f"{export}: expected a directory that `aaren export MODEL {export} --to onnx` wrote, received another "
+            f"({error})"
         ) from None
     if (kind, runtime) != ("forecaster", "onnx"):
         raise UsageError(
@@ -101,7 +103,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if body:
-            self.wfile.write(data)
+            with suppress(ConnectionError):  # the browser went elsewhere
+                self.wfile.write(data)
 
 
 def serve(export: Path, port: int) -> ThreadingHTTPServer:

@@ -27,7 +27,14 @@ class Chromium:
         self._buffer, self._number = b"", 0
         commands, self._write = os.pipe()
         self._read, answers = os.pipe()
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--remote-debugging-pipe"]
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--no-first-run",
+            "--remote-debugging-pipe",
+        ]
         options += [f"--user-data-dir={profile}", *arguments]
         # the protocol is on the file descriptors 3 and 4, to which a shell moves the pipes
         shell = f'exec "$@" 3<&{commands} 4>&{answers}'

@@ -17,6 +17,12 @@ const chart = new Chart(element("chart"));
 
 let runner, history, meter, player, source;
 let [leftOut, restored] = [0, false];
+let turns = Promise.resolve();
+
+/** One thing after the other, however fast a person is. */
+function inTurn(work) {
+  turns = turns.then(work).catch((error) => complain(error));
+}
 
 /** Open the model; then rows may come. */
 async function start() {
@@ -42,7 +48,7 @@ function describe({ config, fingerprint, preprocessing }) {
   element("columns").textContent = `It needs the columns ${listed(runner.front.columns)}`;
   element("target").replaceChildren(...targets.map((name, index) => new Option(name, String(index))));
   element("targets").hidden = targets.length === 1;
-  element("cache-more").textContent = `${bytes(cacheBytes(1))} more with every row`;
+  element("cache-more").textContent = `by now; ${bytes(cacheBytes(1))} a row`;
   element("bytes").textContent = bytes(runner.stateBytes);
   const { quantiles } = config;
   const band = quantiles.length > 1 ? `quantiles ${quantiles[0]} to ${quantiles.at(-1)}` : null;
@@ -81,7 +87,7 @@ async function openTable(name, data) {
   }
   if (!restored) runner.reset();
   [source, leftOut, restored, meter] = [name, 0, false, new Meter()];
-  history.clear();
+  history.clear(runner.rows);
   chart.forget();
   element("drop").classList.add("full");
   element("table").textContent = name;
@@ -113,10 +119,17 @@ function progress(reader) {
 
 function play() {
   complain(null);
-  player.speed = Number(element("speed").value);
-  player.skip = element("fault").value === "skip";
+  obey();
   player.play();
   draw();
+}
+
+/** Let the player do what is chosen. */
+function obey() {
+  if (!player) return;
+  player.speed = Number(element("speed").value);
+  player.skip = element("fault").value === "skip";
+  runner.front.onBadRow = element("fault").value === "impute" ? "impute" : "error";
 }
 
 /** Everything on the screen, as it is now. */
@@ -169,6 +182,21 @@ function listed(names) {
   return names.length > 6 ? `${names.slice(0, 5).join(", ")} and ${names.length - 5} more` : names.join(", ");
 }
 
+async function playOrPause() {
+  if (!player.playing) return play();
+  await player.pause();
+  return draw();
+}
+
+async function openFile(file) {
+  await openTable(file.name, new Uint8Array(await file.arrayBuffer()));
+}
+
+async function openSample() {
+  const response = await fetch(new URL("rows.csv", EXPORT));
+  await openTable("rows.csv", new Uint8Array(await response.arrayBuffer()));
+}
+
 async function saveState() {
   await player?.pause();
   const link = document.createElement("a");
@@ -189,7 +217,7 @@ async function openState(file) {
     return;
   }
   [player, restored] = [undefined, true];
-  history.clear();
+  history.clear(runner.rows);
   const since = runner.front.time === null ? "" : `, the last of ${clock(runner.front.time)}`;
   tell(`The state after ${runner.rows.toLocaleString("en")} rows is back${since}. The next table goes on from it.`);
   draw();
@@ -197,34 +225,20 @@ async function openState(file) {
 
 /** What `work` refuses is shown; a file that a person chose may be chosen again. */
 function onFile(id, work) {
-  element(id).addEventListener("change", async ({ target }) => {
+  element(id).addEventListener("change", ({ target }) => {
     const [file] = target.files;
-    if (file) await work(file);
     target.value = "";
+    if (file) inTurn(() => work(file));
   });
 }
 
-const openFile = async (file) => openTable(file.name, new Uint8Array(await file.arrayBuffer()));
 onFile("file", openFile);
 onFile("state", openState);
 element("open").addEventListener("click", () => element("state").click());
-element("save").addEventListener("click", saveState);
-element("sample").addEventListener("click", async () => {
-  const response = await fetch(new URL("rows.csv", EXPORT));
-  await openTable("rows.csv", new Uint8Array(await response.arrayBuffer()));
-});
-element("play").addEventListener("click", async () => {
-  if (!player.playing) return play();
-  await player.pause();
-  return draw();
-});
-for (const id of ["speed", "fault"]) {
-  element(id).addEventListener("change", () => {
-    if (!player) return;
-    player.speed = Number(element("speed").value);
-    player.skip = element("fault").value === "skip";
-  });
-}
+element("save").addEventListener("click", () => inTurn(saveState));
+element("sample").addEventListener("click", () => inTurn(openSample));
+element("play").addEventListener("click", () => inTurn(playOrPause));
+for (const id of ["speed", "fault"]) element(id).addEventListener("change", obey);
 element("target").addEventListener("change", () => {
   chart.forget();
   draw();
@@ -234,7 +248,7 @@ for (const name of ["dragenter", "dragover", "dragleave", "drop"]) {
     event.preventDefault();
     element("drop").classList.toggle("over", name === "dragenter" || name === "dragover");
     const [file] = name === "drop" ? event.dataTransfer.files : [];
-    if (file && runner) openFile(file);
+    if (file && runner) inTurn(() => openFile(file));
   });
 }
 addEventListener("resize", () => history && draw());

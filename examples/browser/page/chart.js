@@ -142,7 +142,7 @@ class Pen {
     this.context.globalAlpha = 1;
   }
 
-  /** A line that is broken where a value is missing. */
+  /** A line that is broken where a value is missing; one value alone is a point. */
   line(first, values, colour, { width, dots = false, alpha = 1 }) {
     this.#ink({ stroke: colour, width });
     this.context.globalAlpha = alpha;
@@ -151,7 +151,9 @@ class Pen {
     let drawing = false;
     values.forEach((value, index) => {
       const there = Number.isFinite(value);
-      if (there) this.context[drawing ? "lineTo" : "moveTo"](this.x(first + index), this.y(value));
+      const place = [this.x(first + index), this.y(value)];
+      if (there && !drawing) this.context.moveTo(...place);
+      if (there) this.context.lineTo(...place);
       drawing = there;
     });
     this.context.stroke();

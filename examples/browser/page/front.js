@@ -9,13 +9,11 @@ const LARGEST = 3.4028234663852886e38; // of float32
 const NO_TIME = -(2n ** 63n);
 const MICROSECONDS = 1_000_000n;
 
-/** What becomes of a row with an infinite cell: it is refused, or the cell counts as missing. */
-export const ON_BAD_ROW = ["error", "impute"];
-
 export class ForecasterFront {
   /**
    * @param {object} manifest of the export
-   * @param {{onBadRow?: string, maxGap?: number}} options maxGap: rows that may be missing in one place
+   * @param {{onBadRow?: "error" | "impute", maxGap?: number}} options whether infinite cells count as missing, and how
+   *   many rows may be missing in one place
    */
   constructor({ config, preprocessing }, { onBadRow = "error", maxGap = 10_000 } = {}) {
     const { schema, scaler, calendar, interval_microseconds: interval, irregular } = preprocessing;

@@ -9,13 +9,13 @@ export class History {
     this.past = Math.min(Math.max(4 * this.horizon, 120), 480);
     const micro = preprocessing.interval_microseconds;
     this.interval = micro === null ? null : BigInt(micro);
-    this.clear();
+    this.clear(0);
   }
 
-  /** Forget all rows. */
-  clear() {
+  /** Forget all rows; `count` of them came before. */
+  clear(count) {
     this.rows = [];
-    this.count = 0;
+    this.count = count;
   }
 
   /** Add a row, as `Runner.update` says it, and empty places for the rows that were missing before it. */
