@@ -239,9 +239,12 @@ def test_sample_pause_and_state_files(page: Chromium, table: Table, tmp_path: Pa
     other = export(cases.BY_NAME["forecaster-learned"].model(), tmp_path / "other", to="numpy").directory
     with open_export(other) as runner:
         runner.save(tmp_path / "foreign.state")
-    cut = tmp_path / "cut.state"
-    cut.write_bytes(saved.read_bytes()[:-8])
-    for path, words in ((tmp_path / "foreign.state", "the state is of another model"), (cut, "damaged")):
+    data = saved.read_bytes()
+    cut, turned = tmp_path / "cut.state", tmp_path / "turned.state"
+    cut.write_bytes(data[:-8])
+    turned.write_bytes(data[:-8] + bytes([data[-8] ^ 1]) + data[-7:])
+    foreign = (tmp_path / "foreign.state", "the state is of another model")
+    for path, words in (foreign, (cut, "damaged, or not a file"), (turned, "damaged: the content does not match")):
         page.choose_file("#state", path)
         page.wait_for(f"document.getElementById('error').textContent.includes('{path.name}: {words}')")
     assert text_of(page, "rows") == "60"
