@@ -6,6 +6,7 @@ row before (cells, order of times, gaps, calendar) is the front's work; see `aar
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,18 +15,17 @@ import torch
 from torch import Tensor, nn
 
 from aaren.export._graph_classifier import ClassifierGraph
-from aaren.export._graph_encoder import CHUNK, State
+from aaren.export._graph_encoder import State
 from aaren.export._graph_events import EventGraph
 from aaren.export._graph_forecaster import ForecasterGraph
+from aaren.export._graph_names import AFTER, BEFORE, CHUNK, LOW
 from aaren.export._graph_policy import PolicyGraph
 from aaren.export._manifest import TensorSpec
 from aaren.export._tensors import step_tensors
-from aaren.export._wide import LOW, Double, Pair, split
+from aaren.export._wide import Double, Pair, split
 from aaren.models import Model
 
-BEFORE, AFTER = "state.", "next."
-"""Before the names of the state that goes in, and of the state that comes out."""
-__all__ = ["AFTER", "BEFORE", "CHUNK", "Graph", "has_chunk"]
+__all__ = ["AFTER", "BEFORE", "CHUNK", "LOW", "Graph", "has_chunk"]
 
 
 class Graph(nn.Module):
@@ -51,6 +51,7 @@ class Graph(nn.Module):
         super().__init__()
         assert not chunk or has_chunk(model), "the caller asks before"
         self.chunk, self.pairs = chunk, pairs
+        model = copy.deepcopy(model)  # the caller goes on with gradients and in the mode that it was in
         inputs, outputs, state = (tuple(spec for spec in specs if 0 not in spec.shape) for specs in step_tensors(model))
         self.inputs, self.outputs, self.state = inputs, outputs, state
         self.body: nn.Module
