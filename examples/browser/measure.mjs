@@ -22,8 +22,7 @@ try {
 async function measure() {
   ort.env.wasm.numThreads = 1;
   const manifest = JSON.parse(readFileSync(`${directory}/manifest.json`));
-  const session = await ort.InferenceSession.create(readFileSync(`${directory}/step.onnx`));
-  const runner = new Runner(ort, session, manifest);
+  const runner = await Runner.open(ort, manifest, readFileSync(`${directory}/step.onnx`));
   const reader = new RowReader(decode(readFileSync(table)), runner.front.columns);
   const meter = new Meter();
   for (;;) {

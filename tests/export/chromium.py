@@ -22,7 +22,7 @@ class Chromium:
         seconds: that an answer may take.
     """
 
-    def __init__(self, program: str, profile: Path, arguments: Sequence[str] = (), seconds: float = 60) -> None:
+    def __init__(self, program: str, profile: Path, arguments: Sequence[str] = (), seconds: float = 120) -> None:
         self.seconds, self.events = seconds, list[dict[str, Any]]()
         self._buffer, self._number = b"", 0
         commands, self._write = os.pipe()

@@ -37,8 +37,7 @@ STREAM = """(async (text, state) => {
     const [{ RowReader }, { readFile, readManifest }, { Runner }, ort] = await Promise.all(modules);
     const base = new URL("export/", document.baseURI);
     const manifest = await readManifest(base);
-    const session = await ort.InferenceSession.create(await readFile(base, manifest, "step.onnx"));
-    const runner = new Runner(ort, session, manifest);
+    const runner = await Runner.open(ort, manifest, await readFile(base, manifest, "step.onnx"));
     if (state) await runner.read(Uint8Array.from(atob(state), (char) => char.charCodeAt(0)));
     const reader = new RowReader(text, runner.front.columns);
     const found = { mean: [], quantiles: [], bytes: [] };

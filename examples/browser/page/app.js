@@ -29,8 +29,7 @@ async function start() {
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmPaths = { wasm: new URL("runtime/ort-wasm-simd-threaded.wasm", document.baseURI).href };
   const manifest = await readManifest(EXPORT);
-  const session = await ort.InferenceSession.create(await readFile(EXPORT, manifest, "step.onnx"));
-  runner = new Runner(ort, session, manifest);
+  runner = await Runner.open(ort, manifest, await readFile(EXPORT, manifest, "step.onnx"));
   history = new History(manifest);
   meter = new Meter();
   describe(manifest);

@@ -15,12 +15,20 @@ export class Runner {
   #state;
 
   /**
+   * A new stream.
    * @param {object} ort onnxruntime-web
-   * @param {object} session of step.onnx
    * @param {object} manifest of the export
+   * @param {Uint8Array} step the bytes of step.onnx
    * @param {object} options of the front
    */
-  constructor(ort, session, manifest, options = {}) {
+  static async open(ort, manifest, step, options = {}) {
+    // int8 weights become float32 here and not at every step
+    const session = await ort.InferenceSession.create(step, { extra: { session: { disable_quant_qdq: "1" } } });
+    return new Runner(ort, session, manifest, options);
+  }
+
+  /** See `open`. */
+  constructor(ort, session, manifest, options) {
     this.manifest = manifest;
     this.front = new ForecasterFront(manifest, options);
     this.rows = 0;
