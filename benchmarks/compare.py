@@ -214,6 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if chosen.commits:
         if len(chosen.files) != 1:
             parser.error("--commits: expected one benchmark file, such as training.py")
+        if "--quick" in words[end + 1 :]:
+            parser.error("--quick: its records say nothing about times; run without it")
         file = HERE / Path(chosen.files[0]).name
         old, new = run_commits(
             HERE.parent, tuple(chosen.commits), file, words[end + 1 :], chosen.rounds, chosen.install

@@ -11,8 +11,8 @@ until its backward; a stream must hold weights and state. Both are computed from
 
 What it does not say: nothing about the process as a whole, of which PyTorch itself takes some 300 MB, or about memory
 that an allocator keeps for later. Nothing is measured before a gate has found every backend and every encoder right:
-exit code 1 if one is wrong. `--sweep` goes from 64 to 65,536 tokens in training and to 16,384 in
-a stream, for `plots.py`; a process that takes more than a quarter of an hour is ended and its encoder left out from there on.
+exit code 1 if one is wrong. `--sweep` goes from 64 to 65,536 tokens in training and to 16,384 in a stream, for
+`plots.py`; a process that takes more than a quarter of an hour is ended and its encoder left out from there on.
 """
 
 from __future__ import annotations

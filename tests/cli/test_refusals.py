@@ -46,7 +46,7 @@ INPUT = {
     "levels that are no numbers": (TRAIN + "--quantiles low,high", "--quantiles: expected ascending levels"),
     "levels out of order": (TRAIN + "--quantiles 0.9,0.1", "received '0.9,0.1'"),
     "a level of one": (TRAIN + "--quantiles 1", "received '1'"),
-    "a seed beyond bounds": (TRAIN + "--seed 99999999999999999999", "--seed: expected a number between"),
+    "a seed beyond bounds": (TRAIN + "--seed 99999999999999999999", "--seed: expected a number from"),
     "a GPU that is not there": (TRAIN + "--accelerator gpu", "--accelerator: expected a GPU"),
     "decay of a baseline": (
         TRAIN + "--encoder transformer --decay learned",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aaren.errors import DataError, ModelFileError
+from aaren.errors import BackendError, DataError, ModelFileError
 
 if TYPE_CHECKING:
     from aaren.data import CaseSet, SeriesSet
@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 def names(given: Sequence[str] | None) -> list[str]:
     """Column names from options that may be repeated, or hold several names with commas."""
     return [part.strip() for option in given or () for part in option.split(",") if part.strip()]
+
+
+def require_trainable(accelerator: str, seed: int, *, least_seed: int = -(2**31)) -> None:
+    """Refuse a GPU that is not there, and a seed that no generator takes, before anything is read."""
+    import torch
+
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise BackendError("--accelerator: expected a GPU for 'gpu', found none that PyTorch can use; choose cpu")
+    if not least_seed <= seed < 2**31:
+        raise ValueError(f"--seed: expected a number from {least_seed} to {2**31 - 1}, received {seed}")
 
 
 def columns(given: Sequence[str] | None) -> str | list[str]:

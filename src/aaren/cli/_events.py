@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from aaren.cli._common import decay_of, json_line, print_json, require_writable_folder, split_parts
+from aaren.cli._common import decay_of, json_line, print_json, require_trainable, require_writable_folder, split_parts
 from aaren.cli._same_data import note_other_data
-from aaren.errors import BackendError, DataError
+from aaren.errors import DataError
 
 if TYPE_CHECKING:
     from aaren.data import EventSet
@@ -127,15 +127,10 @@ def events(
     json
         Print the whole record as one JSON line instead of a table.
     """
-    import torch
-
     from aaren.data import read_events, split_sequences
     from aaren.training import TrainingOptions, train_events
 
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise BackendError("--accelerator: expected a GPU for 'gpu', found none that PyTorch can use; choose cpu")
-    if not -(2**31) <= seed < 2**31:
-        raise ValueError(f"--seed: expected a number between -2**31 and 2**31, received {seed}")
+    require_trainable(accelerator, seed)
     fading = decay_of(encoder, decay)
     if validation is not None and split is not None:
         raise ValueError("--split: expected it without --validation, which says what the parts are; leave one out")

@@ -12,6 +12,14 @@ from aaren.cli._common import print_json, require_model
 if TYPE_CHECKING:
     from aaren.export import Verification
 
+_UNITS = {
+    "mean": ", in training deviations",
+    "median": ", in training deviations",
+    "quantiles": ", in training deviations",
+    "action": ", in halves of its range",
+}
+"""Of a difference, by output; probabilities and their logarithms have none."""
+
 
 def export(
     model: Path,
@@ -69,8 +77,8 @@ def verify(
     directory
         The export.
     data
-        A file of the kind that the model takes, or the name of a data set; by default the one it was trained on, if it
-        has a name.
+        A file of the kind that the model takes, or the name of a data set, of which the test part is taken if it has
+        one; by default the set that the model was trained on, if it has a name.
     rows
         How many rows at most.
     model
@@ -126,7 +134,7 @@ def _print_table(directory: Path, result: Verification, source: str) -> None:
     table.add_row("all files", f"{result.file_bytes:,} bytes", "")
     table.add_row("state of a stream", f"{result.state_bytes:,} bytes", "")
     for name, difference in result.differences.items():
-        table.add_row(f"largest difference of {name}, in training deviations", f"{difference:.1e}", "")
+        table.add_row(f"largest difference of {name}{_UNITS.get(name, '')}", f"{difference:.1e}", "")
     if result.metric is not None:
         metric = result.metric
         table.add_row(metric.name, f"{metric.export:.6g}", f"{metric.model:.6g}")

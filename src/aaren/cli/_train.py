@@ -16,11 +16,11 @@ from aaren.cli._common import (
     named_errors,
     print_json,
     quantile_levels,
+    require_trainable,
     require_writable_folder,
     split_parts,
     time_columns,
 )
-from aaren.errors import BackendError
 
 Flag = Parameter(negative=())
 Many = Parameter(negative=())
@@ -130,15 +130,10 @@ def forecaster(
     json
         Print the whole record as one JSON line instead of a table.
     """
-    import torch
-
     from aaren.data import read_series
     from aaren.training import TrainingOptions, train_forecaster
 
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise BackendError("--accelerator: expected a GPU for 'gpu', found none that PyTorch can use; choose cpu")
-    if not -(2**31) <= seed < 2**31:
-        raise ValueError(f"--seed: expected a number between -2**31 and 2**31, received {seed}")
+    require_trainable(accelerator, seed)
     parts, levels = split_parts(split), quantile_levels(quantiles)
     fading = decay_of(encoder, "learned" if decay is None and encoder == "aaren" else decay)
     require_writable_folder(output)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from aaren.cli._class_tables import accuracy_table
-from aaren.cli._common import decay_of, print_json, require_writable_folder
-from aaren.errors import BackendError
+from aaren.cli._common import decay_of, print_json, require_trainable, require_writable_folder
 
 if TYPE_CHECKING:
     from aaren.data import CaseSet
@@ -117,14 +116,9 @@ def classifier(
     json
         Print the whole record as one JSON line instead of a table.
     """
-    import torch
-
     from aaren.training import CLASSIFIER_OPTIONS, train_classifier
 
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise BackendError("--accelerator: expected a GPU for 'gpu', found none that PyTorch can use; choose cpu")
-    if not 0 <= seed < 2**31:
-        raise ValueError(f"--seed: expected a number from 0 to 2**31 - 1, received {seed}")
+    require_trainable(accelerator, seed, least_seed=0)
     if not 0 < validation < 1:
         raise ValueError(f"--validation: expected a share between 0 and 1, received {validation}")
     fading = decay_of(encoder, decay)

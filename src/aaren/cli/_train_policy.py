@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from aaren.cli._common import decay_of, existing, print_json, require_writable_folder
-from aaren.errors import BackendError
+from aaren.cli._common import decay_of, existing, print_json, require_trainable, require_writable_folder
 
 Flag = Parameter(negative=())
 
@@ -96,15 +95,10 @@ def policy(
     json
         Print the whole record as one JSON line instead of text.
     """
-    import torch
-
     from aaren.data import make_environment, read_episodes
     from aaren.training import policy_options, train_policy
 
-    if accelerator == "gpu" and not torch.cuda.is_available():
-        raise BackendError("--accelerator: expected a GPU for 'gpu', found none that PyTorch can use; choose cpu")
-    if not -(2**31) <= seed < 2**31:
-        raise ValueError(f"--seed: expected a number between -2**31 and 2**31, received {seed}")
+    require_trainable(accelerator, seed)
     window, bounds = _context(context), _bounds(action_bounds)
     fading = decay_of(encoder, decay)
     require_writable_folder(output)

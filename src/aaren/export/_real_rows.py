@@ -36,7 +36,7 @@ def real_rows(model: Model[Any, Any], source: str | Path | None, limit: int) -> 
     Args:
         model: with preprocessing.
         source: a file; the name of a data set, of which the test part is taken if it has one; or None for the data
-            set that the model was trained on, if it has a name.
+            set that the model was trained on, if it has a name, in the same way.
         limit: rows at most.
 
     Raises:
@@ -59,20 +59,25 @@ def real_rows(model: Model[Any, Any], source: str | Path | None, limit: int) -> 
 def _file(model: Model[Any, Any], source: str | Path | None) -> tuple[Path, str]:
     """A path, and its name for people."""
     if source is None:
-        data = model.metadata.get("data")
-        digest = data.get("sha256") if isinstance(data, dict) else None
-        for known in data_sets():
-            for part, candidates in known.files.items():
-                if isinstance(digest, str) and digest in [one[1] for one in candidates]:
-                    return find_parts(known.name)[part], known.name
-        raise DataError("expected data to stream, received none; give a file, or the name of a data set (--data)")
-    if Path(source).exists():
+        source = _trained_on(model)
+    elif Path(source).exists():
         return Path(source), Path(source).name
-    if Path(source).suffix or Path(source).name != str(source):
+    elif Path(source).suffix or Path(source).name != str(source):
         raise DataError("no such file", source=str(source))
     parts = find_parts(str(source))
     part = next((part for part in ("test", "validation") if part in parts), next(iter(parts)))
     return parts[part], str(source)
+
+
+def _trained_on(model: Model[Any, Any]) -> str:
+    """The name of the data set that a model was trained on."""
+    data = model.metadata.get("data")
+    digest = data.get("sha256") if isinstance(data, dict) else None
+    for known in data_sets():
+        digests = {one[1] for candidates in known.files.values() for one in candidates}
+        if isinstance(digest, str) and digest in digests:
+            return known.name
+    raise DataError("expected data to stream, received none; give a file, or the name of a data set (--data)")
 
 
 def _series(model: Any, path: Path) -> Iterator[tuple[list[Any], int]]:

@@ -79,7 +79,7 @@ const char *@name@_error_text(int error)
         "expected no more steps in an episode; begin a new one",
         "expected inputs that the model can take, received some after which nothing is a number",
         "expected a state of this model, received one with impossible numbers",
-        "expected @NAME@_STATE_BYTES bytes",
+        "expected @record_bytes@ bytes, received another number of them",
         "expected a saved state, received other bytes",
         "expected a saved state of version 1",
         "expected a saved state of this model, received that of another",
