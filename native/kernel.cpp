@@ -622,8 +622,14 @@ void step(const Forward& f, int threads) {
 #define AAREN_STRING(x) #x
 #define AAREN_NAME(x) AAREN_STRING(x)
 
-void AAREN_JOINED(layer_step_, AAREN_ISA)(const LayerStep&);  // layer.cpp
+void AAREN_JOINED(layer_step_, AAREN_ISA)(const LayerStep&);        // layer.cpp
+void AAREN_JOINED(forecast_step_, AAREN_ISA)(const ForecastStep&);  // forecast.cpp
 extern const Kernels AAREN_ISA;
-const Kernels AAREN_ISA = {AAREN_NAME(AAREN_ISA), forward, backward, step, AAREN_JOINED(layer_step_, AAREN_ISA)};
+const Kernels AAREN_ISA = {AAREN_NAME(AAREN_ISA),
+                           forward,
+                           backward,
+                           step,
+                           AAREN_JOINED(layer_step_, AAREN_ISA),
+                           AAREN_JOINED(forecast_step_, AAREN_ISA)};
 
 }  // namespace aaren

@@ -62,6 +62,7 @@ class Batcher:
         self._streams: OwnedStreams | None = None
         self._jobs: deque[_Job] = deque()
         self._waiting = 0
+        self._planned = False
         self._more = threading.Condition()
         self._closing = False
         self._thread: threading.Thread | None = None
@@ -121,8 +122,15 @@ class Batcher:
                 raise too_busy()
             self._waiting += size
             self._jobs.append(job)
-            self._more.notify()
+        if not self._planned:
+            self._planned = True
+            asyncio.get_running_loop().call_soon(self._flush)
         return await job.future
+
+    def _flush(self):
+        self._planned = False
+        while self._jobs:
+            self._do(self._take())
 
     def _run(self, opened: asyncio.Future[None]) -> None:
         """The worker."""
@@ -185,7 +193,7 @@ class Batcher:
             answers = [error] * len(jobs)
         loop = jobs[0].future.get_loop()
         if not loop.is_closed():
-            loop.call_soon_threadsafe(_deliver, jobs, answers)
+            _deliver(jobs, answers)
 
     def _update(self, jobs: list[_Job]) -> list[Any]:
         began = time.monotonic()
