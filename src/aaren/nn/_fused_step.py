@@ -83,7 +83,7 @@ _plans: WeakKeyDictionary[nn.Module, Plan] = WeakKeyDictionary()
 
 
 def make_plan(owner: nn.Module, kind: type[nn.Module]) -> Plan | None:
-    """A new plan of a layer or a stack, or None where a layer is not as its class made it, or not float32 on the CPU."""
+    """A new plan of a layer or a stack; None where a layer is not as its class made it, or not float32 on the CPU."""
     layers: list[Any] = [owner]
     plan = Plan([], [], [], [], [], [])
     if not isinstance(owner, kind):
@@ -147,7 +147,8 @@ def _add_layer(plan: Plan, layer: nn.Module, width: int) -> bool:
 
 def may_fuse(device: torch.device) -> bool:
     """Whether nothing but the native kernels is asked for: no checks of numbers, no autocast, no other backend."""
-    return not checks_finite() and not torch.is_autocast_enabled("cpu") and choose_backend("auto", device).name == "native"
+    asked = checks_finite() or torch.is_autocast_enabled("cpu")
+    return not asked and choose_backend("auto", device).name == "native"
 
 
 def _fits(x: Tensor) -> bool:
