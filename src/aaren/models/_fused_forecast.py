@@ -38,8 +38,8 @@ class FusedForecast:
     Args:
         model: the forecaster.
         scaler: of its inputs.
-        places: of "state.position", "state.norm.max_score", "state.highway", "state.encoder[0].normalizer", ..., the
-            bytes before it in a record, and its shape.
+        places: of "position", "norm.max_score", "highway", "encoder[0].normalizer", ..., the bytes before it in a
+            record, and its shape.
         record_bytes: size of a record.
     """
 
@@ -172,9 +172,9 @@ def _places(plan: Plan, model: Forecaster, places: Places) -> dict[str, Any] | N
     wanted |= _sizes("norm", config.inputs, 2)
     for index, (heads, dim) in enumerate(plan.states):
         wanted |= _sizes(f"encoder[{index}]", heads, dim)
-    if {f"state.{name}": shape for name, shape in wanted.items()} != {name: shape for name, (_, shape) in places.items()}:
+    if wanted != {name: shape for name, (_, shape) in places.items()}:
         return None
-    at = {name.removeprefix("state."): place for name, (place, _) in places.items()}
+    at = {name: place for name, (place, _) in places.items()}
     return {
         "position": at["position"],
         "highway_place": at["highway"],

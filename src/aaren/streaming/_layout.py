@@ -114,6 +114,10 @@ class RecordLayout:
         fields = [{"name": f.name, "dtype": f.dtype, "shape": list(f.shape), "offset": f.offset} for f in self.fields]
         return {"record_bytes": self.record_bytes, "byte_order": sys.byteorder, "fields": fields}
 
+    def state_fields(self) -> dict[str, Field]:
+        """The fields of the model's state, by their names in it: "position", "encoder[0].normalizer", ..."""
+        return {field.name.removeprefix("state").removeprefix("."): field for field in self._leaves}
+
     def column(self, records: Tensor, name: str) -> NDArray[Any]:
         """One field of records, uint8 of shape (n, record_bytes): a view of shape (n, ...) that can be written to."""
         found: NDArray[Any] = self._fields(records)[name]
