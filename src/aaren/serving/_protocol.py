@@ -7,8 +7,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from aaren.serving._body import IS_THERE
 from aaren.serving._limits import Limits
-from aaren.serving._responses import ABORT
+from aaren.serving._responses import ABORT, CAN_SEND
 
 _HEADER_BYTES = 1 << 16
 _REFUSAL = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n%s\r\n%s"
@@ -55,7 +56,7 @@ class _BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins: its header must end in time."""
         super().on_message_begin()
-        extensions: Any = {ABORT: self.transport.abort}
+        extensions: Any = {ABORT: self.transport.abort, CAN_SEND: self._can_send, IS_THERE: self._is_there}
         self.scope["extensions"] = extensions
         self._begin_header()
 
@@ -75,6 +76,13 @@ class _BoundedProtocol(HttpToolsProtocol):
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         super().timeout_keep_alive_handler()
+
+    def _can_send(self) -> bool:
+        return not self.flow.write_paused
+
+    def _is_there(self) -> bool:
+        """Whether the whole body is; true of a request too while the next one is there already."""
+        return self.cycle is not None and not self.cycle.more_body
 
     def _begin_header(self) -> None:
         self._in_header = True

@@ -145,7 +145,8 @@ class RecordLayout:
 
     def _fields(self, records: Tensor) -> NDArray[Any]:
         """Records, uint8 of shape (n, record_bytes), as a view of shape (n,) with named fields."""
-        return records.numpy().view(self._record)[:, 0]
+        given = records.numpy()
+        return np.ndarray(len(given), self._record, given, 0, given.strides[:1])
 
     def of_stream(self, stream: ModelStream[Any, Any]) -> bytes:
         """The record of a stream."""

@@ -58,7 +58,7 @@ class ForecasterForm(PoolForm[RowBlock]):
     def advance(self, parsed: RowBlock, places: Places, records: Tensor) -> tuple[Arrays, NDArray[np.bool_]]:
         """One token of the model for all rows."""
         times = None if parsed.times is None else parsed.times[places]
-        values, calendar = parsed.values[places], self._preprocessing.features(times, len(places))
+        values, calendar = np.ascontiguousarray(parsed.values[places]), self._preprocessing.features(times, len(places))
         elapsed = self._elapsed(times, records).astype(np.float32)
         said = self._fused.step(values, calendar, elapsed, self._positions(records), records.numpy())
         if said is None:
