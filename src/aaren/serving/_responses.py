@@ -17,6 +17,9 @@ ABORT = "aaren.abort"
 CAN_SEND = "aaren.can_send"
 """And one that says whether what is sent now is taken at once, so that no clock has to run for it."""
 
+HOLD = "aaren.hold"
+"""And two that hold back what is sent, and send it in one piece."""
+
 PIECE = 1 << 16
 """Bytes that are sent at once."""
 
@@ -113,8 +116,11 @@ class Whole(Response):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Send it."""
-        can_send = scope.get("extensions", {}).get(CAN_SEND, lambda: False)
+        extensions = scope.get("extensions", {})
+        can_send = extensions.get(CAN_SEND, lambda: False)
+        hold, release = extensions.get(HOLD, (lambda: None, lambda: None))
         start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        hold()
         try:
             for message in (start, {"type": "http.response.body", "body": self.body, "more_body": False}):
                 if can_send():
@@ -123,7 +129,9 @@ class Whole(Response):
                     async with asyncio.timeout(self.seconds):
                         await send(message)
         except TimeoutError:
-            scope.get("extensions", {}).get(ABORT, lambda: None)()
+            extensions.get(ABORT, lambda: None)()
+        finally:
+            release()
 
 
 async def cut(body: bytes) -> AsyncIterator[bytes]:
