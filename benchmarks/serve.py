@@ -6,8 +6,9 @@ First the service's peak rate: 16 connections that send as fast as they are answ
 such request, alone. What is added is the difference at the median and at the 99th percentile.
 
 What it does not say: nothing about a network, since client and service share one machine and its processors, so that
-the client's own work is in the latency, little as it is (see `_load`); and nothing about predictions in the answers, which are switched off, since
-writing them as JSON costs more than making them: their peak rate is measured beside the other.
+the client's own work is in the latency, little as it is (see `_load`); and nothing about predictions in the answers,
+which are switched off, since writing them as JSON costs more than making them: their peak rate is measured beside the
+other.
 Nothing is measured before every row of a first load was taken: an error ends the run.
 """
 

@@ -20,10 +20,12 @@ class Owned:
         self.batches = []
 
     def update(self, keys, rows, numbers):
+        """As the streams."""
         self.batches.append((threading.current_thread().name, keys))
         return self.streams.update(keys, rows, numbers)
 
     def update_at_once(self, keys, rows, numbers):
+        """As the streams."""
         said = self.streams.update_at_once(keys, rows, numbers)
         self.batches.append((threading.current_thread().name if said is not None else None, keys))
         return said

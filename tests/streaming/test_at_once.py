@@ -29,7 +29,8 @@ def given(etth1: SeriesSet, rows_of: Callable[..., list[dict[str, Any]]]) -> lis
 
 def bytes_of(pool: StreamPool) -> dict[str, bytes]:
     """All records."""
-    return {key: pool.record(key) for key in pool.keys()}
+    keys = pool.keys()
+    return {key: pool.record(key) for key in keys}
 
 
 def test_it_is_an_update(model: Forecaster, given: list[dict[str, Any]]) -> None:

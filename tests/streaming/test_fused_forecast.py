@@ -235,7 +235,7 @@ def test_a_model_that_outgrew_the_records_is_never_written_beyond(steps: list[in
     before = pool.records(pool.keys()).tobytes()
     for layer in model.encoder.layers:
         layer.self_attn.num_heads, layer.self_attn.head_dim = 4, 3
-    with pytest.raises(Exception, match="state|expected|shape"):
+    with pytest.raises(Exception, match=r"state|expected|shape"):
         pool.update(*rows(2, 3))
     assert len(steps) == 1
     assert pool.records(pool.keys()).tobytes() == before
