@@ -27,8 +27,9 @@ class OwnedStreams:
     def __init__(self, streams: StreamPool | DurableStreams) -> None:
         self.streams = streams
         self.pool = streams.pool if isinstance(streams, DurableStreams) else streams
-        weights = sum(weight.numel() for weight in self.pool.model.parameters())
-        self._rows_at_once = min(_ROWS_AT_ONCE, _PRODUCTS_AT_ONCE // max(1, weights))
+        model = self.pool.model
+        products = max(1, sum(weight.numel() for weight in model.parameters()))  # of a row
+        self._rows_at_once = min(_ROWS_AT_ONCE, _PRODUCTS_AT_ONCE // products) if model.device.type == "cpu" else 0
 
     def update(self, keys: Sequence[str], rows: Sequence[Any], numbers: Sequence[int | None]) -> PoolResult:
         """Apply rows, of which some say their number; durable when it returns, if there is a store."""
@@ -37,7 +38,7 @@ class OwnedStreams:
 
     @property
     def rows_at_once(self) -> int:
-        """Rows that `update_at_once` takes; with a store none, since a disk takes its time."""
+        """Rows that `update_at_once` takes; none with a store or another device, which let their caller wait."""
         return 0 if isinstance(self.streams, DurableStreams) else self._rows_at_once
 
     def update_at_once(
