@@ -55,12 +55,13 @@ HERE, WORKER = "MainThread", "aaren-serve"
 
 
 def test_requests_of_one_turn_are_one_batch_on_the_event_loop(model, rows):
-    """Small requests that come together are computed together, where they came, up to the rows of a moment."""
+    """Small requests that come together are computed together, where they came, up to a moment's rows or a batch's."""
 
     async def work(batcher):
         await asyncio.gather(*(batcher.update([key], rows[:1], [None]) for key in "abcdefghijk"))
 
     assert batches(model, work) == [(HERE, list("abcdefgh")), (HERE, list("ijk"))]
+    assert batches(model, work, max_batch=6) == [(HERE, list("abcdef")), (HERE, list("ghijk"))]
 
 
 def test_a_row_after_a_gap_goes_to_the_worker_and_all_behind_it(model, rows):

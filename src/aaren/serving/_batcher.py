@@ -148,7 +148,7 @@ class Batcher:
         with self._more:
             if self._handed or self._closing or not self._jobs:
                 return
-            jobs = self._take(self.streams.rows_at_once)
+            jobs = self._take(min(self.streams.rows_at_once, self._limits.max_batch))
         answers = self._answers(self._update_at_once, jobs)
         if answers is None:
             with self._more:
