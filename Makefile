@@ -44,7 +44,7 @@ sanitize: $(STAMP)  ## tests of the native kernels under the address and undefin
 	PYTHONPATH=$(CURDIR)/build/sanitize/site:$$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))") \
 		LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so) $$(g++ -print-file-name=libstdc++.so)" \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OMP_NUM_THREADS=1 \
-		$(BIN)/python -S -m pytest -q --capture=sys -m "not compiled" --ignore tests/ops/test_memory.py tests/ops tests/nn/test_fused_step.py
+		$(BIN)/python -S -m pytest -q --capture=sys -m "not compiled" --ignore tests/ops/test_memory.py tests/ops tests/nn/test_fused_step.py tests/streaming/test_fused_forecast.py
 
 RECORD ?= runs/benchmarks
 bench: $(STAMP)  ## time and memory against peers and physical limits, after a correctness gate; JSON in runs/benchmarks

@@ -1,11 +1,16 @@
-"""A load for a service: requests made beforehand, sent over some connections at once or by a clock."""
+"""A load for a service: requests made beforehand, sent over some connections at once or by a clock.
+
+The sender is a loop around `select` with sockets that do not block and requests that are bytes already, so that it
+leaves the processor, which it shares with the service, to the service as far as Python can.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import json
+import select
+import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -51,34 +56,47 @@ class Client:
         return found
 
 
-async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
-    writer.write(request)
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = int(head.lower().partition(b"content-length:")[2].split(b"\r", 1)[0])
-    body = await reader.readexactly(length)
-    if b" 200 " not in head[:16] or b'"refused"' in body:
-        raise RuntimeError(f"expected rows that are taken, received {head[:40]!r} {body[:200]!r}")
+class _Connection:
+    """One connection, on which a request is sent when the one before was answered, and not before it is due.
+
+    Args:
+        port: of the service at 127.0.0.1.
+        requests: to be sent.
+        first: when the first one is due, by `time.perf_counter`.
+        every: seconds from one to the next; 0 sends each as soon as the one before was answered.
+    """
+
+    def __init__(self, port: int, requests: list[bytes], first: float, every: float) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.due, self.every, self.latencies = first, every, list[float]()
+        self._requests, self._sent, self._answer = requests, 0, b""
+        self.done = not requests
+
+    def send(self) -> None:
+        """Send the request that is due."""
+        self.socket.sendall(self._requests[self._sent])
+        self._sent += 1
+
+    def receive(self) -> bool:
+        """Take bytes of an answer; whether it is whole."""
+        self._answer += self.socket.recv(1 << 20)
+        head, gap, body = self._answer.partition(b"\r\n\r\n")
+        if self._answer and not gap:
+            return False
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r", 1)[0] or -1)
+        if b" 200 " not in head[:16] or b'"refused"' in body:
+            raise RuntimeError(f"expected rows that are taken, received {head[:40]!r} {body[:200]!r}")
+        if len(body) < length:
+            return False
+        now = time.perf_counter()
+        self.latencies.append(now - self.due)  # from when it was due: a late start is the service's too
+        self.due = self.due + self.every if self.every else now
+        self._answer, self.done = b"", self._sent == len(self._requests)
+        return True
 
 
-async def _drive(port: int, requests: list[bytes], due: Iterator[float] | None, latencies: list[float]) -> None:
-    """Send the requests of one connection, each when it is due or as soon as the one before was answered."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for request in requests:
-        when = time.perf_counter() if due is None else next(due)
-        await asyncio.sleep(max(0.0, when - time.perf_counter()))
-        await _ask(reader, writer, request)
-        latencies.append(time.perf_counter() - when)  # from when it was due: a late start is the service's too
-    writer.close()
-    await writer.wait_closed()
-
-
-def _clock(first: float, every: float) -> Iterator[float]:
-    while True:
-        yield first
-        first += every
-
-
-async def load(port: int, requests: list[list[bytes]], rate: float | None = None) -> tuple[float, list[float]]:
+def load(port: int, requests: list[list[bytes]], rate: float | None = None) -> tuple[float, list[float]]:
     """Send requests over one connection for each list.
 
     Args:
@@ -89,11 +107,24 @@ async def load(port: int, requests: list[list[bytes]], rate: float | None = None
     Returns:
         Seconds that all took, and the latency of each in seconds.
     """
-    latencies: list[float] = []
     began = time.perf_counter()
-    drives = []
-    for index, own in enumerate(requests):
-        due = None if rate is None else _clock(began + 0.05 + index / rate, len(requests) / rate)
-        drives.append(_drive(port, own, due, latencies))
-    await asyncio.gather(*drives)
-    return time.perf_counter() - began, latencies
+    every, gap = (0.0, 0.0) if rate is None else (len(requests) / rate, 1 / rate)
+    connections = [_Connection(port, own, began + 0.05 + index * gap, every) for index, own in enumerate(requests)]
+    resting, busy = [one for one in connections if not one.done], dict[socket.socket, _Connection]()
+    while resting or busy:
+        now = time.perf_counter()
+        for one in [one for one in resting if one.due <= now]:
+            one.send()
+            resting.remove(one)
+            busy[one.socket] = one
+        wait = min(one.due for one in resting) - time.perf_counter() if resting else None
+        for ready in select.select(busy, (), (), None if wait is None else max(0.0, wait))[0]:
+            one = busy[ready]
+            if one.receive():
+                del busy[ready]
+                if not one.done:
+                    resting.append(one)
+    seconds = time.perf_counter() - began
+    for one in connections:
+        one.socket.close()
+    return seconds, [latency for one in connections for latency in one.latencies]

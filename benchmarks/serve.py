@@ -6,14 +6,14 @@ First the service's peak rate: 16 connections that send as fast as they are answ
 such request, alone. What is added is the difference at the median and at the 99th percentile.
 
 What it does not say: nothing about a network, since client and service share one machine and its processors, so that
-the client's own work is in the latency; and nothing about predictions in the answers, which are switched off, since
-writing them as JSON costs more than making them: their peak rate is measured beside the other.
+the client's own work is in the latency, little as it is (see `_load`); and nothing about predictions in the answers,
+which are switched off, since writing them as JSON costs more than making them: their peak rate is measured beside the
+other.
 Nothing is measured before every row of a first load was taken: an error ends the run.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -80,7 +80,7 @@ def measure(model: Path, rows: int, threads: int, quick: bool) -> tuple[Result, 
             made = [client.requests(number, rows) for client in clients]
             if predictions:
                 made = [[one.replace(b"?predictions=false", b"") for one in own] for own in made]
-            return asyncio.run(load(port, made, rate))
+            return load(port, made, rate)
 
         def peak(predictions: bool) -> float:
             number = 4

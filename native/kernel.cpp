@@ -601,9 +601,14 @@ void step_row(const Forward& f, int64_t row) {
 
 template <typename T>
 void step_as(const Forward& f, int threads) {
+  const int64_t rows = f.shape.a * f.shape.b;
   threads = threads_for(f.shape, threads);
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-  for (int64_t row = 0; row < f.shape.a * f.shape.b; ++row) step_row<T>(f, row);
+  if (threads <= 1) {  // a team of one thread would still call the system
+    for (int64_t row = 0; row < rows; ++row) step_row<T>(f, row);
+    return;
+  }
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t row = 0; row < rows; ++row) step_row<T>(f, row);
 }
 
 void step(const Forward& f, int threads) {
@@ -622,8 +627,14 @@ void step(const Forward& f, int threads) {
 #define AAREN_STRING(x) #x
 #define AAREN_NAME(x) AAREN_STRING(x)
 
-void AAREN_JOINED(layer_step_, AAREN_ISA)(const LayerStep&);  // layer.cpp
+void AAREN_JOINED(layer_step_, AAREN_ISA)(const LayerStep&);        // layer.cpp
+void AAREN_JOINED(forecast_step_, AAREN_ISA)(const ForecastStep&);  // forecast.cpp
 extern const Kernels AAREN_ISA;
-const Kernels AAREN_ISA = {AAREN_NAME(AAREN_ISA), forward, backward, step, AAREN_JOINED(layer_step_, AAREN_ISA)};
+const Kernels AAREN_ISA = {AAREN_NAME(AAREN_ISA),
+                           forward,
+                           backward,
+                           step,
+                           AAREN_JOINED(layer_step_, AAREN_ISA),
+                           AAREN_JOINED(forecast_step_, AAREN_ISA)};
 
 }  // namespace aaren

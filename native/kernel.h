@@ -46,7 +46,8 @@ struct Backward {
   double *grad_start_mean, *grad_start_lse;
 };
 
-struct LayerStep;  // layer.h
+struct LayerStep;     // layer.h
+struct ForecastStep;  // forecast.h
 
 struct Kernels {
   const char* name;
@@ -54,6 +55,7 @@ struct Kernels {
   void (*backward)(const Backward&, int threads);
   void (*step)(const Forward&, int threads);  // one token, forward only; `gain` is not written
   void (*layer_step)(const LayerStep&);
+  void (*forecast_step)(const ForecastStep&);
 };
 
 extern const Kernels baseline;

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "forecast.h"
 #include "kernel.h"
 #include "layer.h"
 
@@ -141,6 +142,78 @@ void layers_step(const nb::list& layers, int64_t batch, uintptr_t x, uintptr_t e
   }
 }
 
+// The memory of a contiguous array, of so many bytes; none of None.
+class Memory {
+ public:
+  Memory(nb::handle array, int64_t bytes, bool written = false) {
+    if (array.is_none()) return;
+    if (PyObject_GetBuffer(array.ptr(), &view_, written ? PyBUF_WRITABLE : PyBUF_SIMPLE)) throw nb::python_error();
+    if (view_.len != bytes) {
+      const std::string received = std::to_string(view_.len);
+      PyBuffer_Release(&view_);
+      throw std::invalid_argument("array: expected " + std::to_string(bytes) + " bytes, received " + received);
+    }
+  }
+  ~Memory() {
+    if (view_.obj) PyBuffer_Release(&view_);
+  }
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+
+  template <typename T>
+  T* as() const {
+    return static_cast<T*>(view_.buf);
+  }
+
+ private:
+  Py_buffer view_{};
+};
+
+// A forecaster as the keyword arguments of aaren.ops.native_forecaster say it.
+class Forecaster {
+ public:
+  explicit Forecaster(const nb::dict& given) {
+    const auto whole = [&](const char* name) { return nb::cast<int64_t>(given[name]); };
+    const auto tuple = [&](const char* name) { return nb::cast<nb::tuple>(given[name]); };
+    const auto linear = [&](const char* name) { return Linear{pointer<float>(tuple(name)[0]), pointer<float>(tuple(name)[1])}; };
+    const auto place = [](nb::handle x) {
+      const nb::tuple t = nb::cast<nb::tuple>(x);
+      return StatePlace{nb::cast<int64_t>(t[0]), nb::cast<int64_t>(t[1]), nb::cast<int64_t>(t[2])};
+    };
+    const nb::tuple places = tuple("layer_places"), last = tuple("last"), scaler = tuple("scaler");
+    for (const nb::handle one : nb::cast<nb::list>(given["layers"])) {
+      const nb::tuple t = nb::cast<nb::tuple>(one);
+      layers_.push_back({layer(t), nb::cast<bool>(t[4]), place(places[layers_.size()])});
+    }
+    model_ = {whole("inputs"), whole("targets"), whole("calendar"), whole("horizon"), whole("levels"),
+              whole("highway_rows"), nb::cast<bool>(given["by_time"]), pointer<double>(scaler[0]),
+              pointer<double>(scaler[1]), nb::cast<double>(given["decay"]), nb::cast<double>(given["epsilon"]),
+              linear("embed"), linear("head"),
+              {pointer<float>(last[0]), pointer<float>(last[1]), nb::cast<double>(last[2])},
+              pointer<float>(given["highway"]), whole("record_bytes"), whole("position"), whole("highway_place"),
+              place(given["norm_place"]), layers_.data(), static_cast<int64_t>(layers_.size())};
+  }
+
+  // Contiguous buffers of what ForecastStep has, in its order; of the positions, perhaps None.
+  void step(int64_t batch, nb::handle values, nb::handle calendar, nb::handle elapsed, nb::handle positions,
+            nb::handle records, nb::handle means, nb::handle quantiles, nb::handle sound) const {
+    const ForecastModel& m = model_;
+    const int64_t said = m.horizon * m.targets, width = layers_.front().layer.width;
+    const Memory v(values, batch * m.inputs * sizeof(double)), c(calendar, batch * m.calendar * sizeof(float));
+    const Memory e(elapsed, batch * sizeof(float)), p(positions, batch * width * sizeof(float));
+    const Memory r(records, batch * m.record_bytes, true), mean(means, batch * said * sizeof(double), true);
+    const Memory q(quantiles, batch * said * m.levels * sizeof(double), true), fine(sound, batch, true);
+    const ForecastStep step{m,           batch,       v.as<double>(),    c.as<float>(),  e.as<float>(), p.as<float>(),
+                            r.as<char>(), mean.as<double>(), q.as<double>(), fine.as<bool>()};
+    const nb::gil_scoped_release release;
+    kernels->forecast_step(step);
+  }
+
+ private:
+  std::vector<ForecastLayer> layers_;
+  ForecastModel model_;
+};
+
 // The check of a plan of aaren.nn._fused_step, on every streamed token: a hundred look-ups, each of which takes Python
 // longer than the machine. What the four lists hold is said there; `absent` stands for an entry that must not be there.
 bool unchanged(const nb::list& modules, const nb::list& weights, const nb::list& values, const nb::list& dropouts,
@@ -196,6 +269,10 @@ NB_MODULE(_native, m) {
   m.def("step", step, "threads"_a, "shape"_a, "scores"_a, "values"_a, "log_decay"_a.none(), "start"_a, "outputs"_a,
         "end"_a);
   m.def("layers_step", layers_step, "layers"_a, "batch"_a, "x"_a, "elapsed"_a, "added"_a, "starts"_a, "ends"_a, "y"_a);
+  nb::class_<Forecaster>(m, "Forecaster")
+      .def(nb::init<const nb::dict&>(), "given"_a)
+      .def("step", &Forecaster::step, "batch"_a, "values"_a, "calendar"_a, "elapsed"_a, "positions"_a.none(), "records"_a,
+           "means"_a, "quantiles"_a, "sound"_a);
   m.def("backward", backward, "threads"_a, "shape"_a, "grad_outputs"_a, "scores"_a, "values"_a, "outputs"_a, "gain"_a,
         "end_acc"_a, "end_r"_a, "start_mean"_a, "grad_scores"_a, "grad_values"_a, "grad_log_decay"_a.none(),
         "grad_start_mean"_a, "grad_start_lse"_a);

@@ -244,11 +244,13 @@ def test_idle_connections(served):
     assert service.ask("GET", "/health")[0] == 200
 
 
-def test_a_fault_inside_shows_nothing(served, rows, caplog):
-    """An error of our own is 500 without a traceback, and the worker goes on."""
+@pytest.mark.parametrize("where", ["event loop", "worker"])
+def test_a_fault_inside_shows_nothing(where, served, rows, caplog):
+    """An error of our own is 500 without a traceback, and the event loop and the worker go on."""
 
     def broken(streams):
         streams.update = lambda *_: 1 / 0
+        streams.update_at_once = streams.update if where == "event loop" else lambda *_: None
         return streams
 
     service = served(wrap=broken)

@@ -90,7 +90,9 @@ def test_nothing_is_lost(number, model, rows, tmp_path):
 
 
 class _Slow(OwnedStreams):
-    """Streams that take their time."""
+    """Streams that take their time, so that all of it is the worker's."""
+
+    rows_at_once = 0
 
     def update(self, keys, rows, numbers):
         time.sleep(0.3)

@@ -8,6 +8,7 @@ unnoticed.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 from collections.abc import Sequence
@@ -31,6 +32,7 @@ _PATTERN = (
     r" ?([Zz]|[+-][0-9]{2}(?::?[0-9]{2})?)?)?)?"
 )
 _STAMP = re.compile(_PATTERN)
+_COMMON = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}")
 _REMEDY = "write ISO 8601, for example 2016-07-01 00:00:00"
 
 
@@ -59,6 +61,9 @@ def parse_time(value: object) -> np.datetime64:
         return np.datetime64(value.replace(tzinfo=None), "us") - np.timedelta64(zone or dt.timedelta(), "us")
     if isinstance(value, dt.date):
         return np.datetime64(value, "us")
+    if isinstance(value, str) and _COMMON.fullmatch(value):  # nearly all of a stream, in a fraction of the time
+        with contextlib.suppress(ValueError):
+            return np.datetime64(dt.datetime.fromisoformat(value), "us")
     match = _STAMP.fullmatch(value.strip(BLANKS)) if isinstance(value, str) else None
     if match is None:
         raise ValueError(_complaint(value))

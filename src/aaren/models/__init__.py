@@ -14,6 +14,7 @@ from aaren.models._event_distribution import EventDistribution
 from aaren.models._event_model import EventLogLikelihood, EventModel, EventState, ExpectedEvent, SampledEvents
 from aaren.models._event_preprocessing import EventPreprocessing
 from aaren.models._forecaster import Forecast, Forecaster, ForecasterState, future_of
+from aaren.models._fused_forecast import FusedForecast
 from aaren.models._load import load
 from aaren.models._model import Model
 from aaren.models._policy import Policy
@@ -43,6 +44,7 @@ __all__ = [
     "Forecaster",
     "ForecasterConfig",
     "ForecasterState",
+    "FusedForecast",
     "Model",
     "Policy",
     "PolicyConfig",

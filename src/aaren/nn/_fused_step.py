@@ -25,10 +25,10 @@ _BY_TIME = 4  # place in a layer's arguments
 Attributes = dict[str, Any]
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """What the native call needs to know of some layers, and what must not have changed since it was looked up.
 
-    A plan holds no reference to the module that it is for: else neither would ever go away.
+    The plans that are kept here hold no reference to the module that they are for: else neither would ever go away.
 
     Args:
         modules: every submodule, with the dictionary and the name that it was found by, and its attributes.
@@ -57,6 +57,10 @@ class _Plan(NamedTuple):
         """Watch a submodule."""
         self.modules.append((modules, name, module, vars(module)))
 
+    def add_values(self, owner: object, *names: str) -> None:
+        """Watch attributes."""
+        self.values.extend((vars(owner), name, vars(owner)[name]) for name in names)
+
     def add_weight(self, owner: nn.Module, name: str, shape: tuple[int, ...], optional: bool) -> int | None:
         """Watch a parameter; its address, 0 if there rightly is none, or None if it is not of that shape and kind."""
         parameters: Attributes = owner._parameters
@@ -75,13 +79,13 @@ class _Plan(NamedTuple):
 
 
 _ABSENT = object()
-_plans: WeakKeyDictionary[nn.Module, _Plan] = WeakKeyDictionary()
+_plans: WeakKeyDictionary[nn.Module, Plan] = WeakKeyDictionary()
 
 
-def _make_plan(owner: nn.Module, kind: type[nn.Module]) -> _Plan | None:
-    """The plan of a layer or a stack, or None where a layer is not as its class made it, or not float32 on the CPU."""
+def make_plan(owner: nn.Module, kind: type[nn.Module]) -> Plan | None:
+    """A new plan of a layer or a stack; None where a layer is not as its class made it, or not float32 on the CPU."""
     layers: list[Any] = [owner]
-    plan = _Plan([], [], [], [], [], [])
+    plan = Plan([], [], [], [], [], [])
     if not isinstance(owner, kind):
         stack: Any = owner._modules["layers"]
         layers = list(stack)
@@ -96,7 +100,7 @@ def _make_plan(owner: nn.Module, kind: type[nn.Module]) -> _Plan | None:
     return plan if fits and plan.holds() else None
 
 
-def _add_layer(plan: _Plan, layer: nn.Module, width: int) -> bool:
+def _add_layer(plan: Plan, layer: nn.Module, width: int) -> bool:
     """Add a layer to a plan; False if it does not fit."""
     parts: dict[str, Any] = layer._modules
     attention, activation = parts["self_attn"], layer.activation
@@ -112,13 +116,10 @@ def _add_layer(plan: _Plan, layer: nn.Module, width: int) -> bool:
         plan.add_module(parts, name, parts[name])
     plan.add_module(attention._modules, "out_proj", attention.out_proj)
     linear1, linear2, norm1, norm2 = (parts[name] for name in ("linear1", "linear2", "norm1", "norm2"))
-    for owner, names in (
-        (layer, ("activation", "norm_first", "d_model")),
-        (attention, ("num_heads", "head_dim", "embed_dim", "decay")),
-        (norm1, ("eps",)),
-        (norm2, ("eps",)),
-    ):
-        plan.values.extend((vars(owner), name, vars(owner)[name]) for name in names)
+    plan.add_values(layer, "activation", "norm_first", "d_model")
+    plan.add_values(attention, "num_heads", "head_dim", "embed_dim", "decay")
+    plan.add_values(norm1, "eps")
+    plan.add_values(norm2, "eps")
     hidden = linear1.weight.shape[0]
     wanted: list[tuple[nn.Module, str, tuple[int, ...], bool]] = [
         (attention, "query", (width,), False),
@@ -142,6 +143,12 @@ def _add_layer(plan: _Plan, layer: nn.Module, width: int) -> bool:
     plan.dropouts.extend(vars(parts[name]) for name in _DROPOUTS)
     plan.states.append((heads, width // heads))
     return True
+
+
+def may_fuse(device: torch.device) -> bool:
+    """Whether nothing but the native kernels is asked for: no checks of numbers, no autocast, no other backend."""
+    asked = checks_finite() or torch.is_autocast_enabled("cpu")
+    return not asked and choose_backend("auto", device).name == "native"
 
 
 def _fits(x: Tensor) -> bool:
@@ -177,11 +184,11 @@ def fused_step(
         return None
     if added is not None and not (is_plain(added) and added.shape == x.shape and _fits(added := added.contiguous())):
         return None
-    if checks_finite() or torch.is_autocast_enabled("cpu") or choose_backend("auto", x.device).name != "native":
+    if not may_fuse(x.device):
         return None
     plan = _plans.get(owner)
     if plan is None or not plan.holds():
-        plan = _make_plan(owner, kind)
+        plan = make_plan(owner, kind)
         if plan is None:
             return None
         _plans[owner] = plan

@@ -5,7 +5,7 @@ One operator with several backends that agree, and the state that one call leave
 
 from aaren.ops._checks import check_finite, checks_finite
 from aaren.ops._eager import is_plain
-from aaren.ops._native_backend import instruction_set
+from aaren.ops._native_backend import NativeForecaster, instruction_set
 from aaren.ops._native_backend import layers_step as native_layers_step
 from aaren.ops._native_backend import unchanged as native_unchanged
 from aaren.ops._prefix_attention import prefix_attention
@@ -16,6 +16,7 @@ from aaren.ops._state import AttentionState, kept_dtype
 __all__ = [
     "AttentionState",
     "Backend",
+    "NativeForecaster",
     "backends",
     "check_finite",
     "checks_finite",

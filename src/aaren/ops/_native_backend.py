@@ -12,8 +12,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from aaren.ops._kernel import End, Gradients, Saved
@@ -270,6 +272,49 @@ def layers_step(
         y.data_ptr(),
     )
     return y, ends
+
+
+class NativeForecaster:
+    """One token of many streams of a forecaster in one call, from the user's units to the user's units.
+
+    Args:
+        arrays: what the addresses in `given` are of and nobody else keeps.
+        **given: whole numbers `inputs`, `targets`, `calendar`, `horizon`, `levels`, `highway_rows`; `by_time`, whether
+            the logarithm of the time since the token before is a feature; `decay` and `epsilon` of the running norm;
+            addresses, 0 for what is not there, of float32 weights and biases `embed`, `head` and `last`, the layer norm
+            behind the layers, with its epsilon, and of `highway`; of float64 `scaler`, mean and deviation; `layers` as
+            `layers_step` has them; and `record_bytes` with the places in a record, in bytes, of the `position`, the
+            `highway_place`, and of maximum, normaliser and weighted sum of `norm_place` and `layer_places`.
+    """
+
+    def __init__(self, *arrays: NDArray[np.float64], **given: Any) -> None:
+        assert _native is not None
+        self._arrays, self._native = arrays, _native.Forecaster(given)
+
+    def step(
+        self,
+        values: Float64[np.ndarray, "batch inputs"],
+        calendar: Float32[np.ndarray, "batch features"],
+        elapsed: Float32[np.ndarray, " batch"],
+        positions: Float32[np.ndarray, "batch d"] | None,
+        records: UInt8[np.ndarray, "batch record_bytes"],
+        means: Float64[np.ndarray, "batch horizon targets"],
+        quantiles: Float64[np.ndarray, "batch horizon targets levels"],
+        sound: Bool[np.ndarray, " batch"],
+    ) -> None:
+        """Write the forecasts, whether each is sound, and the new states into the records; all arrays contiguous.
+
+        Args:
+            values: in the user's units, NaN where one is missing.
+            calendar: features of the calendar.
+            elapsed: time since the token before, in intervals.
+            positions: added to the tokens.
+            records: the states before, which become those after.
+            means: are written, in the user's units.
+            quantiles: are written, ascending.
+            sound: are written: whether all means of a row were finite numbers of float32.
+        """
+        self._native.step(len(values), values, calendar, elapsed, positions, records, means, quantiles, sound)
 
 
 def unchanged(modules: list[Any], weights: list[Any], values: list[Any], dropouts: list[Any], absent: object) -> bool:

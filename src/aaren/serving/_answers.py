@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from aaren.serving._batcher import Part
 from aaren.serving._rows import Rows
@@ -16,8 +15,7 @@ STATUSES = ("taken", "skipped", "refused", "duplicate")
 _JSON = json.JSONEncoder(separators=(",", ":"))
 
 
-@dataclass(frozen=True, eq=False)
-class Answer:
+class Answer(NamedTuple):
     """The answer to one row.
 
     Args:

@@ -8,7 +8,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -62,20 +61,22 @@ class _Guard:
 
     def __init__(self, app: Application, service: Service) -> None:
         self._app, self._service = app, service
-        self._rows = ServerErrorMiddleware(_answer_rows, handler=_fail)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
+        started = False
 
         async def guarded(message: Any) -> None:
+            nonlocal started
             if message["type"] == "http.response.start":
+                started = True
                 message["headers"] = [*message.get("headers", ()), *_SECURITY]
                 self._service.metrics.request(message["status"])
             await send(message)
 
         app = self._app
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == "/v1/rows":
-            app, scope["app"] = self._rows, self._app
+            app, scope["app"] = _answer_rows, self._app
         if scope["type"] == "http" and self._service.tokens is None and not _from_here(scope["headers"]):
             error = RequestError(
                 403,
@@ -83,7 +84,12 @@ class _Guard:
                 "needs --tokens",
             )
             app = error.response()
-        await app(scope, receive, guarded)
+        try:
+            await app(scope, receive, guarded)
+        except Exception as error:
+            if not started:
+                await (await _fail(Request(scope), error))(scope, receive, guarded)
+            raise  # for the log
 
 
 def _from_here(headers: list[tuple[bytes, bytes]]) -> bool:
@@ -91,10 +97,14 @@ def _from_here(headers: list[tuple[bytes, bytes]]) -> bool:
 
     Else a page that the user reads elsewhere could ask, under a name of its own that leads to this machine.
     """
-    found = {name: value.decode("latin-1") for name, value in headers if name in (b"host", b"origin")}
-    host, origin = found.get(b"host", ""), found.get(b"origin")
-    name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-    return name.lower() in _LOOPBACK and origin in (None, f"http://{host}", f"https://{host}")
+    host, origin = "", None
+    for name, value in headers:
+        if name == b"host":
+            host = value.decode("latin-1")
+        elif name == b"origin":
+            origin = value.decode("latin-1")
+    place = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+    return place.lower() in _LOOPBACK and origin in (None, f"http://{host}", f"https://{host}")
 
 
 async def _answer_rows(scope: Any, receive: Any, send: Any) -> None:

@@ -1,4 +1,4 @@
-"""Micro-batching: requests wait in one bounded queue, one thread computes them together."""
+"""Micro-batching: requests wait in one bounded queue and are computed together, by one thread at a time."""
 
 from __future__ import annotations
 
@@ -43,16 +43,21 @@ class _Job:
 
 
 class Batcher:
-    """The worker and its queue.
+    """The queue, and the worker.
 
-    A batch is made of whole requests. It leaves when it has `max_batch` rows, when its first row has waited
-    `max_wait_ms`, or at once if that row found the worker idle. No two requests in a batch share a key: a row that is
-    refused stops only the later rows of its own request.
+    The streams belong to the event loop or to the worker, never to both. What takes but a moment is computed on the
+    event loop, all requests that one turn of it has read together: to wake another thread and to wait for Python's lock
+    would take longer. The rest, such as rows after a gap, rows of a store and calls, goes to the worker, and with it
+    all that comes until its queue is empty.
+
+    A batch is made of whole requests. On the worker it leaves when it has `max_batch` rows, when its first row has
+    waited `max_wait_ms`, or at once if that row found the worker idle. No two requests in a batch share a key: a row
+    that is refused stops only the later rows of its own request.
 
     Args:
         open_streams: opens what the worker owns, on the worker, which closes it too.
         limits: of batch, waiting and queue.
-        on_batch: called on the worker with the rows and seconds of every batch.
+        on_batch: called with the rows and seconds of every batch.
     """
 
     def __init__(
@@ -64,6 +69,8 @@ class Batcher:
         self._waiting = 0
         self._more = threading.Condition()
         self._closing = False
+        self._handed = False  # whether the streams are the worker's
+        self._planned = False  # whether the event loop will compute what waits
         self._thread: threading.Thread | None = None
         self._failed: BaseException | None = None
 
@@ -121,8 +128,38 @@ class Batcher:
                 raise too_busy()
             self._waiting += size
             self._jobs.append(job)
-            self._more.notify()
+            if job.call is not None or size > self.streams.rows_at_once:
+                self._handed = True
+            if self._handed:
+                self._more.notify()
+            else:
+                self._plan()
         return await job.future
+
+    def _plan(self) -> None:
+        """Let the event loop compute what waits, after what else it has to do in this turn."""
+        if not self._planned:
+            self._planned = True
+            asyncio.get_running_loop().call_soon(self._compute_here)
+
+    def _compute_here(self) -> None:
+        """On the event loop: one batch, unless the worker has the streams or must be given them."""
+        self._planned = False
+        with self._more:
+            if self._handed or self._closing or not self._jobs:
+                return
+            jobs = self._take(min(self.streams.rows_at_once, self._limits.max_batch))
+        answers = self._answers(self._update_at_once, jobs)
+        if answers is None:
+            with self._more:
+                self._jobs.extendleft(reversed(jobs))
+                self._waiting += sum(len(job.keys) for job in jobs)
+                self._handed = True
+                self._more.notify()
+            return
+        _deliver(jobs, answers)
+        if self._jobs:
+            self._plan()
 
     def _run(self, opened: asyncio.Future[None]) -> None:
         """The worker."""
@@ -140,19 +177,24 @@ class Batcher:
             self._failed = error
 
     def _work(self) -> None:
-        """Batch after batch, until it is closed and the queue is empty."""
+        """Batch after batch, whenever it has the streams, until it is closed and the queue is empty."""
         busy = False
         while True:
             with self._more:
-                while not self._jobs and not self._closing:
-                    busy = False
+                while not self._closing and not (self._handed and self._jobs):
+                    self._handed = busy = False
                     self._more.wait()
                 if not self._jobs:
                     return
+                self._handed = True
                 if busy and self._jobs[0].call is None:
                     self._wait_for_more(self._jobs[0].arrived + self._limits.max_wait_ms / 1e3)
-                jobs = self._take()
-            self._do(jobs)
+                jobs = self._take(self._limits.max_batch)
+            answers = self._answers(self._do, jobs)
+            assert answers is not None, "only what must be done at once may be left undone"
+            loop = jobs[0].future.get_loop()
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_deliver, jobs, answers)
             busy = True
 
     def _wait_for_more(self, deadline: float) -> None:
@@ -163,13 +205,13 @@ class Batcher:
                 return
             self._more.wait(left)
 
-    def _take(self) -> list[_Job]:
-        """The next jobs of the queue: one call, or requests of rows with no key in common."""
+    def _take(self, most: int) -> list[_Job]:
+        """The next jobs of the queue: one call, or requests of rows, about `most`, with no key in common."""
         jobs = [self._jobs.popleft()]
         size, seen = len(jobs[0].keys), set(jobs[0].keys)
         while jobs[0].call is None and self._jobs and self._jobs[0].call is None:
             keys = self._jobs[0].keys
-            if size + len(keys) > self._limits.max_batch or not seen.isdisjoint(keys):
+            if size + len(keys) > most or not seen.isdisjoint(keys):
                 break
             size += len(keys)
             seen.update(keys)
@@ -177,22 +219,30 @@ class Batcher:
         self._waiting -= sum(max(1, len(job.keys)) for job in jobs)
         return jobs
 
-    def _do(self, jobs: list[_Job]) -> None:
-        answers: list[Any]
+    def _answers(self, work: Callable[[list[_Job]], list[Any] | None], jobs: list[_Job]) -> list[Any] | None:
+        """What work gives; if it fails, its error for each job: requests must be answered and others go on."""
         try:
-            answers = [jobs[0].call(self.streams)] if jobs[0].call is not None else self._update(jobs)
-        except BaseException as error:  # whatever it is, the requests must be answered and the worker go on
-            answers = [error] * len(jobs)
-        loop = jobs[0].future.get_loop()
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(_deliver, jobs, answers)
+            return work(jobs)
+        except BaseException as error:
+            return [error] * len(jobs)
 
-    def _update(self, jobs: list[_Job]) -> list[Any]:
+    def _do(self, jobs: list[_Job]) -> list[Any] | None:
+        """What the worker does."""
+        call = jobs[0].call
+        return self._update(jobs, self.streams.update) if call is None else [call(self.streams)]
+
+    def _update_at_once(self, jobs: list[_Job]) -> list[Any] | None:
+        return self._update(jobs, self.streams.update_at_once)
+
+    def _update(self, jobs: list[_Job], update: Callable[..., Any]) -> list[Any] | None:
+        """The part of each request in what an update says; None if that says nothing and has done nothing."""
         began = time.monotonic()
         keys = [key for job in jobs for key in job.keys]
         rows = [row for job in jobs for row in job.rows]
         numbers = [number for job in jobs for number in job.numbers]
-        result = self.streams.update(keys, rows, numbers)
+        result = update(keys, rows, numbers)
+        if result is None:
+            return None
         self._on_batch(len(keys), time.monotonic() - began)
         parts, first = [], 0
         for job in jobs:

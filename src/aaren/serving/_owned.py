@@ -13,6 +13,8 @@ from aaren.models import Model
 from aaren.streaming import DurableStreams, PoolResult, StreamPool
 
 _CHECKPOINT_SECONDS = 60.0
+_ROWS_AT_ONCE = 256
+_PRODUCTS_AT_ONCE = 1 << 24  # some milliseconds of one processor
 
 
 class OwnedStreams:
@@ -25,11 +27,28 @@ class OwnedStreams:
     def __init__(self, streams: StreamPool | DurableStreams) -> None:
         self.streams = streams
         self.pool = streams.pool if isinstance(streams, DurableStreams) else streams
+        model = self.pool.model
+        products = max(1, sum(weight.numel() for weight in model.parameters()))  # of a row
+        self._rows_at_once = min(_ROWS_AT_ONCE, _PRODUCTS_AT_ONCE // products) if model.device.type == "cpu" else 0
 
     def update(self, keys: Sequence[str], rows: Sequence[Any], numbers: Sequence[int | None]) -> PoolResult:
         """Apply rows, of which some say their number; durable when it returns, if there is a store."""
         counted = None if all(number is None for number in numbers) else self._numbers(keys, numbers)
         return self.streams.update(keys, rows, counted)
+
+    @property
+    def rows_at_once(self) -> int:
+        """Rows that `update_at_once` takes; none with a store or another device, which let their caller wait."""
+        return 0 if isinstance(self.streams, DurableStreams) else self._rows_at_once
+
+    def update_at_once(
+        self, keys: Sequence[str], rows: Sequence[Any], numbers: Sequence[int | None]
+    ) -> PoolResult | None:
+        """Apply rows if it takes but a moment; else None, and nothing was done."""
+        if len(keys) > self.rows_at_once:
+            return None
+        counted = None if all(number is None for number in numbers) else self._numbers(keys, numbers)
+        return self.pool.update_at_once(keys, rows, counted)
 
     def count_by_namespace(self) -> Counter[str]:
         """How many streams there are of each namespace, in memory or in the store."""

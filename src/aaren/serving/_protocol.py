@@ -7,8 +7,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from aaren.serving._body import IS_THERE
 from aaren.serving._limits import Limits
-from aaren.serving._responses import ABORT
+from aaren.serving._responses import ABORT, CAN_SEND, HOLD
 
 _HEADER_BYTES = 1 << 16
 _REFUSAL = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n%s\r\n%s"
@@ -19,6 +20,43 @@ def bounded_protocol(limits: Limits) -> type[HttpToolsProtocol]:
     return type("BoundedProtocol", (_BoundedProtocol,), {"limits": limits})
 
 
+class _Joining:
+    """A transport that can hold back what is written, to send it in one piece: each piece is a call of the system.
+
+    Args:
+        transport: what is written to.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._held: list[bytes] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write, or hold back."""
+        if self._held is None:
+            self._transport.write(data)
+        else:
+            self._held.append(data)
+
+    def hold(self) -> None:
+        """Hold back what is written from now on."""
+        self._held = []
+
+    def release(self) -> None:
+        """Write what was held back."""
+        held, self._held = self._held, None
+        if held:
+            self._transport.write(b"".join(held))
+
+    def close(self) -> None:
+        """Close, after what was held back."""
+        self.release()
+        self._transport.close()
+
+
 class _BoundedProtocol(HttpToolsProtocol):
     """One connection."""
 
@@ -26,7 +64,7 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Accept a connection, unless there are too many."""
-        super().connection_made(transport)
+        super().connection_made(_Joining(transport))  # type: ignore[arg-type]
         self._timer: asyncio.TimerHandle | None = None
         self._in_header, self._header_bytes = True, 0
         if len(self.connections) > self.limits.connections:
@@ -55,7 +93,9 @@ class _BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins: its header must end in time."""
         super().on_message_begin()
-        extensions: Any = {ABORT: self.transport.abort}
+        joining: Any = self.transport
+        extensions: Any = {ABORT: joining.abort, HOLD: (joining.hold, joining.release)}
+        extensions |= {CAN_SEND: self._can_send, IS_THERE: self._is_there}
         self.scope["extensions"] = extensions
         self._begin_header()
 
@@ -75,6 +115,13 @@ class _BoundedProtocol(HttpToolsProtocol):
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         super().timeout_keep_alive_handler()
+
+    def _can_send(self) -> bool:
+        return not self.flow.write_paused
+
+    def _is_there(self) -> bool:
+        """Whether the whole body is; true of a request too while the next one is there already."""
+        return self.cycle is not None and not self.cycle.more_body
 
     def _begin_header(self) -> None:
         self._in_header = True

@@ -14,6 +14,12 @@ from aaren.serving._errors import RequestError
 ABORT = "aaren.abort"
 """Where the protocol leaves, in a scope's extensions, a function that ends the connection at once."""
 
+CAN_SEND = "aaren.can_send"
+"""And one that says whether what is sent now is taken at once, so that no clock has to run for it."""
+
+HOLD = "aaren.hold"
+"""And two that hold back what is sent, and send it in one piece."""
+
 PIECE = 1 << 16
 """Bytes that are sent at once."""
 
@@ -110,12 +116,22 @@ class Whole(Response):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Send it."""
+        extensions = scope.get("extensions", {})
+        can_send = extensions.get(CAN_SEND, lambda: False)
+        hold, release = extensions.get(HOLD, (lambda: None, lambda: None))
+        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        hold()
         try:
-            async with asyncio.timeout(self.seconds):
-                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-                await send({"type": "http.response.body", "body": self.body, "more_body": False})
+            for message in (start, {"type": "http.response.body", "body": self.body, "more_body": False}):
+                if can_send():
+                    await send(message)
+                else:
+                    async with asyncio.timeout(self.seconds):
+                        await send(message)
         except TimeoutError:
-            scope.get("extensions", {}).get(ABORT, lambda: None)()
+            extensions.get(ABORT, lambda: None)()
+        finally:
+            release()
 
 
 async def cut(body: bytes) -> AsyncIterator[bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -168,15 +168,13 @@ class Service:
         return found
 
     def _count(self, namespace: str, rows: Rows, part: Any, taken: list[Answer], seconds: float) -> None:
-        statuses = Counter({"refused": len(rows)})
-        if part is not None:
-            for status in part.result.status[part.first : part.first + part.count].tolist():
-                statuses[STATUSES[status]] += 1
-            statuses["refused"] -= part.count
-        self.metrics.rows(statuses, seconds)
+        statuses = [] if part is None else part.result.status[part.first : part.first + part.count].tolist()
+        counts = {name: statuses.count(number) for number, name in enumerate(STATUSES)}
+        counts["refused"] += len(rows) - len(statuses)
+        self.metrics.rows(counts, seconds)
         known = self._namespaces[namespace]
         known.recent.add(len(rows), seconds)
-        known.streams += sum(one.number == 1 for one in taken)
+        known.streams += sum([one.number == 1 for one in taken])
         known.activity.saw([str(one.key) for one in taken], [one.number or 0 for one in taken])
 
     async def stream_call(self, namespace: str, key: str, call: Callable[[OwnedStreams, str], Any]) -> Any:

@@ -114,6 +114,10 @@ class RecordLayout:
         fields = [{"name": f.name, "dtype": f.dtype, "shape": list(f.shape), "offset": f.offset} for f in self.fields]
         return {"record_bytes": self.record_bytes, "byte_order": sys.byteorder, "fields": fields}
 
+    def state_fields(self) -> dict[str, Field]:
+        """The fields of the model's state, by their names in it: "position", "encoder[0].normalizer", ..."""
+        return {field.name.removeprefix("state").removeprefix("."): field for field in self._leaves}
+
     def column(self, records: Tensor, name: str) -> NDArray[Any]:
         """One field of records, uint8 of shape (n, record_bytes): a view of shape (n, ...) that can be written to."""
         found: NDArray[Any] = self._fields(records)[name]
@@ -141,7 +145,8 @@ class RecordLayout:
 
     def _fields(self, records: Tensor) -> NDArray[Any]:
         """Records, uint8 of shape (n, record_bytes), as a view of shape (n,) with named fields."""
-        return records.numpy().view(self._record)[:, 0]
+        given = records.numpy()
+        return np.ndarray(len(given), self._record, given, 0, given.strides[:1])
 
     def of_stream(self, stream: ModelStream[Any, Any]) -> bytes:
         """The record of a stream."""

@@ -102,19 +102,26 @@ class StreamPool:
             TypeError: something is not of these types.
             DataError: a record of the store is damaged.
         """
+        return self._call(keys, rows, numbers, hold_back).run()
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def update_at_once(
+        self, keys: Sequence[str | int] | NDArray[Any], rows: Any, numbers: Any = None
+    ) -> PoolResult | None:
+        """As `update`, if all rows are one step of the model together; else None, and nothing was done.
+
+        That is: no two rows have one key, none comes after a gap, is bad or has to be judged by a stream of its own for
+        another reason, and there is no store. Who must not be held up asks here first.
+        """
+        return self._call(keys, rows, numbers, True).run_at_once()
+
+    def _call(self, keys: Any, rows: Any, numbers: Any, hold_back: bool) -> PoolCall:
         if self.model.training:  # who trains on must not make a stream drop out
             self.model.eval()
         names = key_texts(keys)
-        call = PoolCall(
-            self._form,
-            self._records,
-            self._stream,
-            names,
-            RowTable(rows, len(names)),
-            _counts(numbers, names),
-            hold_back=hold_back,
-        )
-        return call.run()
+        counted, table = _counts(numbers, names), RowTable(rows, len(names))
+        return PoolCall(self._form, self._records, self._stream, names, table, counted, hold_back=hold_back)
 
     def reset(self, key: str | int) -> None:
         """Let the stream of a key begin anew: its past is forgotten, the numbering of its rows goes on.

@@ -59,14 +59,29 @@ class PoolCall:
 
     def run(self) -> PoolResult:
         """Take the rows; if there are more keys than slots, one part of the keys after another."""
-        capacity, streams = self._records.slots.capacity, len(self._distinct)
-        for first in range(0, streams, capacity):
+        capacity = self._records.slots.capacity
+        for first in range(0, len(self._distinct), capacity):
             group = slice(first, first + capacity)
             self._records.slots.tick()
             self._slots[group] = self._records.bring(self._distinct[group])
             for places in self._rounds(group):
                 self._round(places)
             self._records.remove_empty(self._slots[group])
+        return self._result()
+
+    def run_at_once(self) -> PoolResult | None:
+        """Take the rows if all of them that are to be taken are plain, and of different streams; else none."""
+        if len(self._distinct) < len(self._keys) or self._records.store is not None:
+            return None
+        self._records.slots.tick()
+        self._slots = self._records.bring(self._distinct)
+        try:
+            others = self._together(self._next_rows(np.arange(len(self._keys))), all_or_none=True)
+        finally:
+            self._records.remove_empty(self._slots)
+        return None if len(others) else self._result()
+
+    def _result(self) -> PoolResult:
         return PoolResult(self._status, self._rows, dict(sorted(self._errors.items())), self._arrays, self._form.make)
 
     def _rounds(self, group: slice) -> Iterator[Places]:
@@ -113,8 +128,8 @@ class PoolCall:
             self._refuse(place, DataError(why, source=self._place(place), line=int(self._numbers[place])))
         return places[wanted & (numbers == rows + 1)]
 
-    def _together(self, places: Places) -> Places:
-        """Take the plain rows in one step of the model; the places of the others."""
+    def _together(self, places: Places, *, all_or_none: bool = False) -> Places:
+        """Take the plain rows in one step of the model, or none if there are others; the places of the others."""
         if not len(places):
             return places
         layout, slots = self._form.layout, self._slot(places)
@@ -123,7 +138,7 @@ class PoolCall:
         others = places[~plain]
         if not plain.all():
             places, slots, records = places[plain], slots[plain], records[torch.from_numpy(plain)]
-        if not len(places):
+        if not len(places) or (all_or_none and len(others)):
             return others
         said, sound = self._form.advance(self._parsed, places, records)
         rows = layout.column(records, "rows")
@@ -131,6 +146,8 @@ class PoolCall:
         layout.column(records, "last_taken")[:] = rows
         if not sound.all():
             others = np.sort(np.concatenate([others, places[~sound]]))
+            if all_or_none:
+                return others
             places, slots, records = places[sound], slots[sound], records[torch.from_numpy(sound)]
             said = {name: array[sound] for name, array in said.items()}
         self._records.write(slots, records)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aaren.data import ABSENT, RowBlock, nonfinite_of, parse_rows
-from aaren.models import Forecaster, Preprocessing
+from aaren.models import Forecaster, FusedForecast, Preprocessing
 from aaren.streaming._layout import NO_TIME, RecordLayout
 from aaren.streaming._pool_form import Arrays, Places, PoolForm, RowTable
 from aaren.streaming._prediction import Prediction
@@ -31,6 +31,8 @@ class ForecasterForm(PoolForm[RowBlock]):
         self._impute, self._warmup = stream.on_bad_row == "impute", stream.warmup
         interval = self._preprocessing.interval
         self._interval = None if interval is None else int(interval.astype("timedelta64[us]").astype(np.int64))
+        state = {name: (field.offset, field.shape) for name, field in layout.state_fields().items()}
+        self._fused = FusedForecast(self._model, self._preprocessing.scaler, state, layout.record_bytes)
 
     def parse(self, table: RowTable, keys: Sequence[str]) -> RowBlock:
         """Values with NaN for all that is missing; a row that a stream must judge alone is marked as odd."""
@@ -55,31 +57,54 @@ class ForecasterForm(PoolForm[RowBlock]):
 
     def advance(self, parsed: RowBlock, places: Places, records: Tensor) -> tuple[Arrays, NDArray[np.bool_]]:
         """One token of the model for all rows."""
-        preprocessing, device = self._preprocessing, self._model.device
         times = None if parsed.times is None else parsed.times[places]
+        values, calendar = np.ascontiguousarray(parsed.values[places]), self._preprocessing.features(times, len(places))
+        elapsed = self._elapsed(times, records).astype(np.float32)
+        said = self._fused.step(values, calendar, elapsed, self._positions(records), records.numpy())
+        if said is None:
+            said = self._long_way(values, calendar, elapsed, records)
+        mean, quantiles, sound = said
+        if times is not None:
+            self.layout.column(records, _TIME)[:] = times.astype(np.int64)
+        taken = self.layout.column(records, "rows") + 1 - self.layout.column(records, "skipped")
+        arrays: dict[str, NDArray[Any]] = {"mean": mean, "quantiles": quantiles, "warming_up": taken < self._warmup}
+        if times is not None:
+            arrays["time"] = times
+        return arrays, sound
+
+    def _positions(self, records: Tensor) -> NDArray[np.float32] | None:
+        """What is added to the tokens for their place in the stream, shape (n, width), if anything is."""
+        if self._model.positions is None:
+            return None
+        position = torch.from_numpy(self.layout.column(records, "state.position").copy())
+        found: Tensor = self._model.positions(position.to(self._model.device)[:, None])[:, 0]
+        return found.to("cpu", torch.float32).numpy()
+
+    def _long_way(
+        self,
+        values: NDArray[np.float64],
+        calendar: NDArray[np.float32],
+        elapsed: NDArray[np.float32],
+        records: Tensor,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+        """The model's own forward: means, quantiles and which rows are sound, as `FusedForecast.step` says them."""
+        preprocessing, device = self._preprocessing, self._model.device
 
         def tensor(array: NDArray[Any]) -> Tensor:
             return torch.from_numpy(np.asarray(array, dtype=np.float32)).to(device)[:, None]
 
-        calendar = tensor(preprocessing.features(times, len(places))) if preprocessing.calendar else None
         forecast, state = self._model(
-            tensor(preprocessing.scaler.transform(parsed.values[places])),
-            calendar,
+            tensor(preprocessing.scaler.transform(values)),
+            tensor(calendar) if preprocessing.calendar else None,
             self.layout.unpack(records),
-            elapsed=tensor(self._elapsed(times, records)),
+            elapsed=tensor(elapsed),
         )
         self.layout.pack(state, records)
-        if times is not None:
-            self.layout.column(records, _TIME)[:] = times.astype(np.int64)
         mean, quantiles = (x.cpu().numpy()[:, 0].astype(np.float64) for x in forecast)
-        said: dict[str, NDArray[Any]] = {"mean": preprocessing.to_units(mean), "quantiles": quantiles}
+        sound = np.isfinite(mean).all((1, 2))
         if quantiles.size:
-            said["quantiles"] = preprocessing.to_units(quantiles.swapaxes(-1, -2)).swapaxes(-1, -2)
-        taken = self.layout.column(records, "rows") + 1 - self.layout.column(records, "skipped")
-        said["warming_up"] = taken < self._warmup
-        if times is not None:
-            said["time"] = times
-        return said, np.isfinite(mean).all((1, 2))
+            quantiles = preprocessing.to_units(quantiles.swapaxes(-1, -2)).swapaxes(-1, -2)
+        return preprocessing.to_units(mean), quantiles, sound
 
     def empty(self, count: int) -> dict[str, NDArray[Any]]:
         """Mean (rows, horizon, targets), quantiles (..., levels), warming_up, and the time of the row if any."""
