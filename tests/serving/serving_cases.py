@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ from aaren.serving import Service, serve
 JSON, LINES = "application/json", "application/x-ndjson"
 
 
-def untrained(table: SeriesSet | None = None) -> Forecaster:
+def untrained(table: SeriesSet | None = None, horizon: int = 3) -> Forecaster:
     """A forecaster of a table, or of ETTh1's oil temperature; three quantiles, so that a page has a band to draw."""
     table = table or read_series(find("ETTh1"), targets=["OT"], covariates=[])
     data = prepare(table, (0.6, 0.2, 0.2))
@@ -32,7 +33,7 @@ def untrained(table: SeriesSet | None = None) -> Forecaster:
             targets=1,
             calendar=data.calendar.shape[1],
             look_back=8,
-            horizon=3,
+            horizon=horizon,
             d_model=8,
             nhead=2,
             num_layers=1,
@@ -135,3 +136,13 @@ def keyed(key: str, rows: Sequence[Any], first: int | None = None) -> list[dict[
         {"key": key, "row": row, **({} if first is None else {"number": first + index})}
         for index, row in enumerate(rows)
     ]
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> bool:
+    """Whether something holds before so many seconds have passed."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

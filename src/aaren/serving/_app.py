@@ -15,6 +15,7 @@ from starlette.routing import Route
 from aaren._version import __version__
 from aaren.serving import _live_routes, _row_routes, _stream_routes
 from aaren.serving._errors import RequestError
+from aaren.serving._responses import CONNECTION, ClientGone, Paced
 from aaren.serving._schemas import ROWS_PATH
 from aaren.serving._service import Service
 
@@ -66,12 +67,13 @@ class _Guard:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
+        paced = Paced(scope, send, self._service.budget, self._service.limits.body_seconds)
 
         async def guarded(message: Any) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *_SECURITY]
                 self._service.metrics.request(message["status"])
-            await send(message)
+            await paced(message)
 
         app = self._app
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == "/v1/rows":
@@ -83,7 +85,12 @@ class _Guard:
                 "needs --tokens",
             )
             app = error.response()
-        await app(scope, receive, guarded)
+        try:
+            await app(scope, receive, guarded)
+        except ClientGone:
+            scope["extensions"][CONNECTION].client_gone()
+        finally:
+            paced.reader.end()
 
 
 def _from_here(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -9,34 +9,10 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from aaren.serving._errors import RequestError, stopping, too_busy
+from aaren.serving._budget import Budget
+from aaren.serving._errors import RequestError, stopping
 
 _LINGER_SECONDS = 1.0
-
-
-class Budget:
-    """Bytes of all requests that are being read, wait, or are being answered.
-
-    Args:
-        limit: how many there may be.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit, self.used = limit, 0
-
-    def take(self, size: int) -> None:
-        """Take bytes.
-
-        Raises:
-            RequestError: 429, there are not so many.
-        """
-        if self.used + size > self.limit:
-            raise too_busy()
-        self.used += size
-
-    def give_back(self, size: int) -> None:
-        """Give bytes back."""
-        self.used -= size
 
 
 def require_type(request: Request, *allowed: str) -> str:

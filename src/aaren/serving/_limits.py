@@ -17,7 +17,8 @@ class Limits:
         body_bytes: bytes of one JSON request or snapshot.
         line_bytes: bytes of one line of an NDJSON request.
         queue_rows: rows that may wait; beyond it requests get 429, but for one that finds none waiting.
-        queue_bytes: bytes of requests that are being read, wait, or are being answered; beyond it they get 429.
+        queue_bytes: bytes of requests that are being read or wait, and of answers that were not read yet; beyond it
+            requests get 429, and a client that has read nothing for a second is cut off.
         body_seconds: time for a whole JSON body, for the next line of an NDJSON body, and for a client to read.
         header_seconds: time from the connection to the end of a request's header.
         keep_alive_seconds: time that a connection may be idle between two requests.
