@@ -16,7 +16,7 @@ import torch
 from aaren import Forecaster
 from aaren.data import SeriesSet, find, read_series
 from aaren.evaluation import prepare
-from aaren.serving import Service, serve
+from aaren.serving import OwnedStreams, Service, serve
 
 JSON, LINES = "application/json", "application/x-ndjson"
 
@@ -146,3 +146,17 @@ def within(seconds: float, holds: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+class _Slow(OwnedStreams):
+    """Streams that take their time."""
+
+    def update(self, keys: Any, rows: Any, numbers: Any, gaps: Any) -> Any:
+        """Wait, then apply."""
+        time.sleep(0.3)
+        return super().update(keys, rows, numbers, gaps)
+
+
+def slow(streams: OwnedStreams) -> OwnedStreams:
+    """The same streams, slower."""
+    return _Slow(streams.streams)

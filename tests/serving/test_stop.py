@@ -15,10 +15,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `serving_cases`, which is not a test module
 
-from serving_cases import JSON, Client, keyed, within
+from serving_cases import JSON, Client, keyed, slow, within
 
 from aaren.errors import ModelFileError
-from aaren.serving import OwnedStreams
 
 
 class Process(Client):
@@ -87,19 +86,6 @@ def test_nothing_is_lost(number, model, rows, tmp_path):
         stream.update(row)
     assert said == pytest.approx(stream.update(rows[200]).to_dict()["forecast"]["OT"]["mean"], rel=1e-4)
     assert service.end(signal.SIGTERM)[0] == 0
-
-
-class _Slow(OwnedStreams):
-    """Streams that take their time."""
-
-    def update(self, keys, rows, numbers):
-        time.sleep(0.3)
-        return super().update(keys, rows, numbers)
-
-
-def slow(streams):
-    """The same streams, slower."""
-    return _Slow(streams.streams)
 
 
 def test_open_requests_are_answered(served, rows):

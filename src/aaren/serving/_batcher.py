@@ -13,6 +13,7 @@ from typing import Any
 from aaren.serving._errors import stopping, too_busy
 from aaren.serving._limits import Limits
 from aaren.serving._owned import OwnedStreams
+from aaren.streaming import GapBudget
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +193,10 @@ class Batcher:
         keys = [key for job in jobs for key in job.keys]
         rows = [row for job in jobs for row in job.rows]
         numbers = [number for job in jobs for number in job.numbers]
-        result = self.streams.update(keys, rows, numbers)
+        groups = [index for index, job in enumerate(jobs) for _ in job.keys]
+        most = [max(0, self._limits.request_rows - len(job.keys)) for job in jobs]
+        gaps = GapBudget(groups, most, self._limits.queue_rows)
+        result = self.streams.update(keys, rows, numbers, gaps)
         self._on_batch(len(keys), time.monotonic() - began)
         parts, first = [], 0
         for job in jobs:

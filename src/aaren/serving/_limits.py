@@ -13,10 +13,12 @@ class Limits:
         max_wait_ms: how long a row may wait for others to be computed with, once the worker has been busy; a row that
             comes while the worker is idle does not wait. 0 is allowed.
         max_batch: rows at which a batch leaves without waiting longer.
-        request_rows: rows of one JSON request.
+        request_rows: rows of one JSON request; and rows of any request that are computed together, with those that are
+            missing before them in their streams.
         body_bytes: bytes of one JSON request or snapshot.
         line_bytes: bytes of one line of an NDJSON request.
-        queue_rows: rows that may wait; beyond it requests get 429, but for one that finds none waiting.
+        queue_rows: rows that may wait; beyond it requests get 429, but for one that finds none waiting. Of missing
+            rows as many may be passed through in one batch.
         queue_bytes: bytes of requests that are being read or wait, and of answers that were not read yet; beyond it
             requests get 429, and a client that has read nothing for a second is cut off.
         body_seconds: time for a whole JSON body, for the next line of an NDJSON body, and for a client to read.

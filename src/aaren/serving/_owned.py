@@ -10,7 +10,7 @@ from typing import Any
 
 from aaren.errors import DataError
 from aaren.models import Model
-from aaren.streaming import DurableStreams, PoolResult, StreamPool
+from aaren.streaming import DurableStreams, GapBudget, PoolResult, StreamPool
 
 _CHECKPOINT_SECONDS = 60.0
 
@@ -26,10 +26,12 @@ class OwnedStreams:
         self.streams = streams
         self.pool = streams.pool if isinstance(streams, DurableStreams) else streams
 
-    def update(self, keys: Sequence[str], rows: Sequence[Any], numbers: Sequence[int | None]) -> PoolResult:
+    def update(
+        self, keys: Sequence[str], rows: Sequence[Any], numbers: Sequence[int | None], gaps: GapBudget
+    ) -> PoolResult:
         """Apply rows, of which some say their number; durable when it returns, if there is a store."""
         counted = None if all(number is None for number in numbers) else self._numbers(keys, numbers)
-        return self.streams.update(keys, rows, counted)
+        return self.streams.update(keys, rows, counted, gaps=gaps)
 
     def count_by_namespace(self) -> Counter[str]:
         """How many streams there are of each namespace, in memory or in the store."""

@@ -97,6 +97,10 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
         """The time of a row, whatever its other cells hold; None where rows have none. The row is not taken."""
         return None
 
+    def missing_before(self, row: Any) -> int:
+        """Rows that the model would pass through as missing before this one; 0 of a row that would be refused."""
+        return 0
+
     @property
     def rows(self) -> int:
         """Rows that came so far, those that were skipped included."""

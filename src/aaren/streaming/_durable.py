@@ -20,6 +20,7 @@ from aaren.streaming._layout import RecordLayout
 from aaren.streaming._open import open_stream, row_options
 from aaren.streaming._pending_writes import PendingWrites
 from aaren.streaming._pool import StreamPool, key_text, key_texts
+from aaren.streaming._pool_gaps import GapBudget
 from aaren.streaming._pool_result import PoolResult, RowStatus
 from aaren.streaming._store import StreamStore
 
@@ -111,7 +112,14 @@ class DurableStreams:
             self._pending.commit()
             self._rows_since += len(keys)
 
-    def update(self, keys: Sequence[str | int] | NDArray[Any], rows: Any, numbers: Any = None) -> PoolResult:
+    def update(
+        self,
+        keys: Sequence[str | int] | NDArray[Any],
+        rows: Any,
+        numbers: Any = None,
+        *,
+        gaps: GapBudget | None = None,
+    ) -> PoolResult:
         """Apply rows; what the pool says of them, once they are durable.
 
         If this raises, no row of the call is applied; if it raises or the process ends before it returns, send the
@@ -122,6 +130,7 @@ class DurableStreams:
             rows: as the pool takes them.
             numbers: of the rows in their streams, from 1; None takes the next ones, with which a row that is sent
                 twice is applied twice.
+            gaps: as the pool takes it.
 
         Raises:
             ModelFileError: the store cannot be written; the streams are as before.
@@ -130,7 +139,7 @@ class DurableStreams:
         self._checkpoint_piece()
         names = key_texts(keys)
         with self._all_or_none(names):
-            result = self._pool.update(names, rows, numbers)
+            result = self._pool.update(names, rows, numbers, gaps=gaps)
             index = np.flatnonzero((result.status == RowStatus.TAKEN) | (result.status == RowStatus.SKIPPED)).tolist()
             entries = []
             if index:

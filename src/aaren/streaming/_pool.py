@@ -21,6 +21,7 @@ from aaren.streaming._pool_classifier import ClassifierForm
 from aaren.streaming._pool_events import EventForm
 from aaren.streaming._pool_forecaster import ForecasterForm
 from aaren.streaming._pool_form import PolicyForm, PoolForm, RowTable
+from aaren.streaming._pool_gaps import GapBudget
 from aaren.streaming._pool_records import PoolRecords, Remembered, full
 from aaren.streaming._pool_result import PoolResult
 from aaren.streaming._state_store import StateStore
@@ -81,7 +82,13 @@ class StreamPool:
     @torch.inference_mode(False)
     @torch.no_grad()
     def update(
-        self, keys: Sequence[str | int] | NDArray[Any], rows: Any, numbers: Any = None, *, hold_back: bool = True
+        self,
+        keys: Sequence[str | int] | NDArray[Any],
+        rows: Any,
+        numbers: Any = None,
+        *,
+        hold_back: bool = True,
+        gaps: GapBudget | None = None,
     ) -> PoolResult:
         """Take a row for each key; rows of one key in order. A refused row changes nothing of its key.
 
@@ -93,6 +100,8 @@ class StreamPool:
                 not applied, and one too far is refused. None: every row is the next.
             hold_back: after a refused row, refuse later ones of its key in this call too, so that who sends can mend it
                 first; False takes each row as if it came in a call of its own.
+            gaps: missing rows that all rows together may make a forecaster pass through; a row beyond it is refused.
+                None: `max_gap` for each row.
 
         Returns:
             What became of each row, and what its stream says.
@@ -113,6 +122,7 @@ class StreamPool:
             RowTable(rows, len(names)),
             _counts(numbers, names),
             hold_back=hold_back,
+            gaps=gaps,
         )
         return call.run()
 

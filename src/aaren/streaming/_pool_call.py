@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from aaren.errors import DataError
 from aaren.streaming._base import ModelStream
 from aaren.streaming._pool_form import Places, PoolForm, RowTable
+from aaren.streaming._pool_gaps import GapBudget
 from aaren.streaming._pool_records import PoolRecords, full
 from aaren.streaming._pool_result import PoolResult, RowStatus
 from aaren.streaming._pool_slots import Slots
@@ -30,6 +31,7 @@ class PoolCall:
         table: the rows.
         numbers: of the rows in their streams, or None.
         hold_back: whether a refused row stops those of its key that come after it.
+        gaps: of missing rows; None: as many as each stream allows.
     """
 
     def __init__(
@@ -42,8 +44,9 @@ class PoolCall:
         numbers: NDArray[np.int64] | None,
         *,
         hold_back: bool,
+        gaps: GapBudget | None = None,
     ) -> None:
-        self._hold_back = hold_back
+        self._hold_back, self._gaps = hold_back, gaps
         self._form, self._records, self._stream = form, records, stream
         self._keys, self._table, self._numbers = keys, table, numbers
         known: dict[str, int] = {}
@@ -143,8 +146,13 @@ class PoolCall:
         """Take one row through a stream of its own, which says what becomes of it."""
         layout, slot, stream = self._form.layout, self._slot(np.array([place])), self._stream
         layout.to_stream(self._records.read(slot), self._keys[place], stream)
+        row = self._table.row(place)
+        why = None if self._gaps is None else self._gaps.refusal(place, stream.missing_before(row))
+        if why is not None:
+            self._refuse(place, DataError(why, source=self._place(place), line=stream.rows + 1))
+            return
         try:
-            said = stream.update(self._table.row(place))
+            said = stream.update(row)
         except DataError as error:
             told = DataError(error.message, source=self._place(place), line=error.line, column=error.column)
             self._refuse(place, told)

@@ -94,6 +94,13 @@ class Stream(ModelStream[Forecaster, Prediction]):
         unread = dict.fromkeys(self.schema.inputs)
         return parse_row(self.schema, {**row, **unread}, row=self._rows + 1, source="stream").time
 
+    def missing_before(self, row: Any) -> int:
+        """Rows that the model would pass through as missing before this one; 0 of a row that would be refused."""
+        try:
+            return self._check(row, self._rows + 1)[1]
+        except DataError:
+            return 0
+
     def _check(self, row: Any, number: int) -> tuple[Row, int, str | None]:
         """The row, parsed, with the number of rows that are missing before it and the name of its series.
 
