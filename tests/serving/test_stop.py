@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -190,3 +192,24 @@ def test_calls_are_durable(served, rows, tmp_path):
     assert again.ask("GET", "/v1/stream/state?key=a")[1] == state
     assert again.ask("GET", "/v1/stream/state?key=d")[1] == snapshot
     assert again.ask("GET", "/v1/stream?key=b")[0] == 404
+
+
+def test_a_damaged_record_stops_nobody_else(served, rows, tmp_path):
+    """Rows of a key whose record is damaged are refused; others go on, no path is told, it can be dropped."""
+    service = served(store=tmp_path / "store")
+    service.send([{"key": key, "row": rows[0]} for key in "abc"])
+    service.stop()
+    with contextlib.closing(sqlite3.connect(tmp_path / "store" / "store.sqlite")) as db:
+        db.execute("UPDATE records SET record = zeroblob(length(record)) WHERE id = 2")
+        db.commit()
+    service = served(store=tmp_path / "store")
+    answers = service.send([{"key": "a", "row": rows[1], "number": 2}, *({"key": key, "row": rows[1]} for key in "bc")])
+    assert [one["status"] for one in answers] == ["taken", "refused", "taken"]
+    said = answers[1]["error"]["message"]
+    assert "damaged" in said
+    assert str(tmp_path) not in said
+    status, data, _ = service.ask("GET", "/v1/stream?key=b")
+    assert status == 409
+    assert str(tmp_path) not in data["error"]["message"]
+    assert service.ask("DELETE", "/v1/stream?key=b")[0] == 200
+    assert service.send(keyed("b", rows[:1]))[0]["number"] == 1

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -445,3 +448,31 @@ def test_odd_cells() -> None:
     for bad in (b"", b"\x05", good[:-1], good[:30], good.replace(b"<f8", b"|O8"), b"\2" + bytes(7) + b"{}"):
         with pytest.raises(ModelFileError, match="expected an entry of an update call"):
             decode_entry(bad)
+
+
+def _spoil(folder: Path, key: str) -> None:
+    """Change one byte of the record of a key, in a store that is closed."""
+    with closing(sqlite3.connect(folder / "store.sqlite")) as db:
+        (number,) = db.execute("SELECT id FROM keys WHERE key = ?", (key,)).fetchone()
+        (record,) = db.execute("SELECT record FROM records WHERE id = ?", (number,)).fetchone()
+        db.execute("UPDATE records SET record = ? WHERE id = ?", (record[:-1] + bytes([record[-1] ^ 1]), number))
+        db.commit()
+
+
+def test_a_damaged_record_is_its_keys_matter_alone(make: Make, rows: Rows, plain: Plain, tmp_path: Path) -> None:
+    """Rows of a key whose record is damaged are refused by its name, in every call; all others are taken."""
+    with make() as streams:
+        streams.update(KEYS, rows[:3]).raise_first()
+    _spoil(tmp_path / "store", "b")
+    with make() as streams:
+        for row in (3, 4):
+            result = streams.update([*KEYS, "new"], [rows[row]] * 4)
+            assert _status(result) == [RowStatus.TAKEN, RowStatus.REFUSED, RowStatus.TAKEN, RowStatus.TAKEN]
+            assert re.search("stream 'b'.*damaged.*drop this stream", str(result.errors[1]))
+        plain(streams, {"a": [rows[0], *rows[3:5]], "new": rows[3:5]})
+        with pytest.raises(DataError, match=r"stream 'b'.*damaged"):
+            streams.rows("b")
+        assert "b" in streams
+        streams.drop("b")
+        streams.update(["b"], rows[:1]).raise_first()
+        assert streams.rows("b") == 1

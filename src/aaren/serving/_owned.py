@@ -46,11 +46,18 @@ class OwnedStreams:
         for key, number in zip(keys, numbers, strict=True):
             if number is None:  # after a duplicate too: what has no number is never one
                 if key not in before:
-                    before[key] = self.rows(key)
+                    before[key] = self._rows_if_sound(key)
                 number = 1 + max(before[key], last[key])
             last[key] = max(number, last[key])
             found.append(number)
         return found
+
+    def _rows_if_sound(self, key: str) -> int:
+        """As `rows`; 0 of a stream whose record is damaged, of which the pool will refuse the row."""
+        try:
+            return self.rows(key)
+        except DataError:
+            return 0
 
     def rows(self, key: str) -> int:
         """Rows of a stream so far, 0 if there is none."""

@@ -104,12 +104,12 @@ class StreamPool:
                 None: `max_gap` for each row.
 
         Returns:
-            What became of each row, and what its stream says.
+            What became of each row, and what its stream says. Rows of a key whose record in the store is damaged are
+            refused; those of others are taken.
 
         Raises:
             ValueError: there are not as many rows or numbers as keys, or a key or number cannot be one.
             TypeError: something is not of these types.
-            DataError: a record of the store is damaged.
         """
         if self.model.training:  # who trains on must not make a stream drop out
             self.model.eval()

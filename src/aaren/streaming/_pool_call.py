@@ -57,6 +57,7 @@ class PoolCall:
         self._status = np.full(len(keys), RowStatus.TAKEN, dtype=np.uint8)
         self._rows = np.zeros(len(keys), dtype=np.int64)
         self._errors: dict[int, DataError] = {}
+        self._damaged: dict[str, DataError] = {}
         self._arrays = form.empty(len(keys))
         self._parsed = form.parse(table, keys)
 
@@ -66,7 +67,7 @@ class PoolCall:
         for first in range(0, streams, capacity):
             group = slice(first, first + capacity)
             self._records.slots.tick()
-            self._slots[group] = self._records.bring(self._distinct[group])
+            self._slots[group] = self._records.bring(self._distinct[group], self._damaged)
             for places in self._rounds(group):
                 self._round(places)
             self._records.remove_empty(self._slots[group])
@@ -101,7 +102,8 @@ class PoolCall:
         rows = np.where(absent, 0, self._records.rows(slots))
         self._rows[places] = rows
         for place in places[absent & ~stopped].tolist():
-            self._refuse(place, full(self._records.slots.capacity, self._place(place)))
+            damaged = self._damaged.get(self._keys[place])
+            self._refuse(place, damaged or full(self._records.slots.capacity, self._place(place)))
         for place in places[stopped].tolist():
             why = "expected rows in order, received one after a refused row; send it again after that one is mended"
             self._refuse(place, DataError(why, source=self._place(place)))
