@@ -44,7 +44,7 @@ class Schema:
             raise DataError("expected at least one target column, received none; name the columns to forecast")
         if len(self.time) > len(PARTS):
             raise DataError(f"expected time in at most {len(PARTS)} parts ({', '.join(PARTS)}), received {self.time}")
-        parts = [*self.inputs, *self.time, *(() if self.series_id is None else (self.series_id,))]
+        parts = self.columns
         for name in parts:
             if parts.count(name) > 1:
                 raise DataError("expected one part for each column, received two for this one", column=name)
@@ -53,6 +53,11 @@ class Schema:
     def inputs(self) -> tuple[str, ...]:
         """Names of the value columns: targets, then covariates."""
         return self.targets + self.covariates
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are read: time, inputs, and the one that names the series."""
+        return (*self.time, *self.inputs, *(() if self.series_id is None else (self.series_id,)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return a form that JSON can hold."""

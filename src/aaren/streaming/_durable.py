@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from aaren.errors import ModelFileError
 from aaren.models import Model
-from aaren.streaming._entry import decode_entry, encode_entry, take
+from aaren.streaming._entry import decode_entry, encode_entry, only, take
 from aaren.streaming._layout import RecordLayout
 from aaren.streaming._open import open_stream, row_options
 from aaren.streaming._pending_writes import PendingWrites
@@ -32,6 +32,7 @@ class DurableStreams:
     replay and when a sender that saw no answer sends them again. Streams that the pool has no room for move to the
     store in the transaction of the entry of their call. After every `checkpoint_rows` rows, or `checkpoint_seconds`,
     the records that changed are written piece by piece, one piece before each call, and then the journal is dropped.
+    Columns that the model does not read are not kept, and may hold anything.
 
     Args:
         model: a trained model.
@@ -68,7 +69,9 @@ class DurableStreams:
         for name, value in (("checkpoint_rows", checkpoint_rows), ("checkpoint_keys", checkpoint_keys)):
             if value < 1:
                 raise ValueError(f"{name}: expected at least 1, received {value}")
-        layout, wanted = RecordLayout(open_stream(model, None, **options)).to_dict(), row_options(model, **options)
+        stream = open_stream(model, None, **options)
+        self._columns = frozenset(stream.schema.columns)
+        layout, wanted = RecordLayout(stream).to_dict(), row_options(model, **options)
         identity: dict[str, Any] = {"fingerprint": model.fingerprint(), "layout": layout, "options": wanted}
         self.store = StreamStore(folder, **identity, accept_fingerprint=accept_fingerprint)
         self._every, self._seconds, self._piece = checkpoint_rows, checkpoint_seconds, checkpoint_keys
@@ -144,7 +147,8 @@ class DurableStreams:
             entries = []
             if index:
                 taken = rows if len(index) == len(names) else take(rows, index)
-                entries.append(encode_entry([names[i] for i in index], result.rows[index].tolist(), taken))
+                numbers_taken = result.rows[index].tolist()
+                entries.append(encode_entry([names[i] for i in index], numbers_taken, only(taken, self._columns)))
             if self._group is None:
                 self._pending.commit(*entries)
             else:
