@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `serving_cases`, which is 
 from serving_cases import JSON, Client, keyed, slow, within
 
 from aaren.errors import ModelFileError
+from aaren.serving import new_token
+from aaren.streaming import DurableStreams
 
 
 class Process(Client):
@@ -213,3 +215,15 @@ def test_a_damaged_record_stops_nobody_else(served, rows, tmp_path):
     assert str(tmp_path) not in data["error"]["message"]
     assert service.ask("DELETE", "/v1/stream?key=b")[0] == 200
     assert service.send(keyed("b", rows[:1]))[0]["number"] == 1
+
+
+def test_streams_that_no_token_sees_are_told(model, rows, tmp_path):
+    """At its start a service with tokens says how many streams of its store are of none of their names."""
+    model.save(tmp_path / "model")
+    with DurableStreams(model, tmp_path / "store") as streams:
+        streams.update(["pump 7", "north/pump"], [rows[0]] * 2).raise_first()
+    new_token(tmp_path / "tokens", "north")
+    service = Process(tmp_path / "model", "--store", tmp_path / "store", "--tokens", tmp_path / "tokens")
+    code, said = service.end(signal.SIGTERM)
+    assert code == 0
+    assert f"aaren: 1 streams of {tmp_path / 'store'} are of no name in" in said

@@ -87,17 +87,29 @@ def serve(
     if loaded.kind == "forecaster":
         options["max_gap"] = max_gap
 
+    made: list[serving.Service] = []
+
     def service() -> serving.Service:
-        return serving.Service(
-            loaded,
-            lambda: serving.open_streams(loaded, capacity, store, accept_fingerprint, **options),
-            known,
-            limits,
-        )
+        made[:] = [
+            serving.Service(
+                loaded,
+                lambda: serving.open_streams(loaded, capacity, store, accept_fingerprint, **options),
+                known,
+                limits,
+            )
+        ]
+        return made[0]
 
     def started(at: int, stop: Callable[[], None]) -> None:
         place = f"[{host}]" if ":" in host else host
         print(f"aaren: serving {model} at http://{place}:{at}/", file=sys.stderr, flush=True)
+        if unseen := made[0].unseen:
+            print(
+                f"aaren: {unseen} streams of {store} are of no name in {tokens}, so that nobody can see them; add a "
+                "token of their name, or serve without --tokens",
+                file=sys.stderr,
+                flush=True,
+            )
 
     serving.run(service, host, port, started)
     print("aaren: stopped; all rows that were taken are answered", file=sys.stderr)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ _CHECKPOINT_SECONDS = 60.0
 
 
 class OwnedStreams:
-    """All streams of the service, by whole key, that is namespace and key.
+    """All streams of the service, by whole key: namespace and key, or the key alone in a service without tokens.
 
     Args:
         streams: in memory alone, or durable.
@@ -33,12 +32,12 @@ class OwnedStreams:
         counted = None if all(number is None for number in numbers) else self._numbers(keys, numbers)
         return self.streams.update(keys, rows, counted, gaps=gaps)
 
-    def count_by_namespace(self) -> Counter[str]:
-        """How many streams there are of each namespace, in memory or in the store."""
+    def keys(self) -> set[str]:
+        """The whole keys of all streams, in memory or in the store."""
         keys = set(self.pool.keys())
         if isinstance(self.streams, DurableStreams):
             keys.update(self.streams.store.keys())
-        return Counter(key.split("/", 1)[0] for key in keys)
+        return keys
 
     def _numbers(self, keys: Sequence[str], numbers: Sequence[int | None]) -> list[int]:
         """The numbers, with those that were left out counted on from the row before."""
@@ -93,11 +92,11 @@ class OwnedStreams:
             raise DataError("new_key: expected a key without a stream, received one that has one; drop it first")
         self.streams.fork(key, new_key)
 
-    def save(self, key: str) -> bytes:
-        """A snapshot of a stream, that `model.stream(path)` opens too; a series in it has the key of the client."""
+    def save(self, key: str, name: str) -> bytes:
+        """A snapshot of a stream, that `model.stream(path)` opens too; a series in it has the name that is given."""
         self.require(key)
         layout, stream = self.pool.layout, self.pool.model.stream()
-        layout.to_stream(layout.check(key, self.streams.records([key])[0].tobytes()), key.split("/", 1)[1], stream)
+        layout.to_stream(layout.check(key, self.streams.records([key])[0].tobytes()), name, stream)
         with tempfile.TemporaryDirectory(prefix="aaren-") as folder:
             path = Path(folder) / "snapshot"
             stream.save(path)

@@ -44,7 +44,7 @@ class Service:
     Args:
         model: a trained model that streams.
         open_streams: opens the streams; called on the worker.
-        tokens: who may come; None: everybody who can reach the address, as `local`.
+        tokens: who may come; None: everybody who can reach the address, for all streams there are.
         limits: of requests and waiting.
     """
 
@@ -75,14 +75,20 @@ class Service:
         )
         self._answer_bytes = (_STATUS_BYTES, _STATUS_BYTES + prediction_bytes(model))  # without predictions, with them
         self._target = self.schema.targets[0] if isinstance(model, Forecaster) else None
+        self.unseen = 0  # streams of the store that no token can see
         self._namespaces: defaultdict[str, _Namespace] = defaultdict(lambda: _Namespace(Activity(self._target)))
         self._began = time.monotonic()
 
     async def start(self) -> None:
         """Open the streams; what that raises is raised here."""
         await self.batcher.start()
-        for name, count in (await self.batcher.call(OwnedStreams.count_by_namespace)).items():
-            self._namespaces[name].streams = count
+        for key in await self.batcher.call(OwnedStreams.keys):
+            if self.tokens is None:
+                self._namespaces[LOCAL].streams += 1
+            elif "/" in key and (name := key.split("/", 1)[0]) in self.tokens.names:
+                self._namespaces[name].streams += 1
+            else:
+                self.unseen += 1
         self.description = describe(self.model, self.schema, self.batcher.streams.pool.record_bytes)
 
     def begin_stop(self) -> None:
@@ -113,6 +119,10 @@ class Service:
         if name is None:
             raise RequestError(401, "expected the header `Authorization: Bearer TOKEN` with a token of this service")
         return name
+
+    def whole_key(self, namespace: str, key: str) -> str:
+        """A key as the streams have it: without tokens as the client wrote it, and as Python's pools have it."""
+        return key if self.tokens is None else f"{namespace}/{key}"
 
     async def take(self, namespace: str, rows: Rows, stopped: set[str], *, predictions: bool) -> list[bytes]:
         """The answers to rows, each as JSON.
@@ -150,7 +160,7 @@ class Service:
     async def _answers(self, namespace: str, rows: Rows, stopped: set[str], *, predictions: bool) -> list[bytes]:
         began = time.monotonic()
         sent = _sendable(rows, stopped)
-        whole = [f"{namespace}/{rows.keys[index]}" for index in sent]
+        whole = [self.whole_key(namespace, str(rows.keys[index])) for index in sent]
         part = None
         if sent:
             numbers = [rows.numbers[index] for index in sent]
@@ -212,15 +222,15 @@ class Service:
         Raises:
             RequestError: 404, the key has no stream; 409, the call cannot be done; 400, what it was given is bad.
         """
-        whole = f"{namespace}/{key}"
+        whole, prefix = self.whole_key(namespace, key), self.whole_key(namespace, "")
         try:
             return await self.batcher.call(lambda streams: call(streams, whole))
         except KeyError:
             raise RequestError(404, f"key: expected one that has a stream, received {key!r}") from None
         except DataError as error:
-            raise RequestError(409, str(error).replace(f"{namespace}/", "")) from None
+            raise RequestError(409, str(error).replace(prefix, "")) from None
         except ModelFileError as error:
-            raise RequestError(400, str(error).replace(f"{namespace}/", "")) from None
+            raise RequestError(400, str(error).replace(prefix, "")) from None
 
     def changed(self, namespace: str, key: str, streams: int = 0) -> None:
         """A stream changed without a row: the page must not go on from what it has drawn; `streams` came or went."""
