@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 import sys
@@ -14,6 +15,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # for `serving_cases`, which is not a test module
 
 from serving_cases import JSON, LINES, keyed, slow, within
+
+from aaren.serving import Limits
 
 BINARY = "application/octet-stream"
 HEAD = b"POST /v1/rows HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n"
@@ -293,3 +296,14 @@ def test_a_fault_inside_shows_nothing(served, rows, caplog):
     assert "division" not in message
     assert service.ask("GET", "/ready")[0] == 200
     assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("value", [True, -1, "7", None, float("nan"), float("inf"), [1]])
+def test_limits_that_cannot_be(value):
+    """Every limit refuses by its name what is no positive number, and those that count refuse fractions."""
+    for field in dataclasses.fields(Limits):
+        with pytest.raises(ValueError, match=rf"^{field.name}: expected a .*number .*at least .*, received "):
+            Limits(**{field.name: value})
+        if isinstance(field.default, int):
+            with pytest.raises(ValueError, match=field.name):
+                Limits(**{field.name: 2.5})

@@ -383,7 +383,7 @@ def test_a_snapshot_of_all(make: Make, rows: Rows, plain: Plain) -> None:
 def test_options_that_are_not(make: Make) -> None:
     """Fewer than one row or record is refused; so is a capacity that is none, and the store is free again."""
     for name in ("checkpoint_rows", "checkpoint_keys"):
-        with pytest.raises(ValueError, match=f"{name}: expected at least 1, received 0"):
+        with pytest.raises(ValueError, match=f"{name}: expected .* at least 1, received 0"):
             make(**{name: 0})
     with pytest.raises(ValueError, match="capacity"):
         make(capacity=0)

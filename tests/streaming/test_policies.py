@@ -188,7 +188,7 @@ def test_models_that_cannot_stream_are_refused(build: Callable[..., Forecaster],
         Stream(build(prepared, normalization="window"))
     with pytest.raises(ValueError, match="expected preprocessing"):
         Stream(Forecaster(inputs=1, targets=1, horizon=1))
-    with pytest.raises(ValueError, match="max_gap: expected at least 0 rows, received -1"):
+    with pytest.raises(ValueError, match="max_gap: expected a whole number of rows, at least 0, received -1"):
         Stream(build(prepared), max_gap=-1)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from aaren._arguments import real_number, whole_number
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -47,6 +49,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value, least = getattr(self, field.name), 0 if field.name == "max_wait_ms" else 1e-3
-            if not least <= value < float("inf"):
-                raise ValueError(f"{field.name}: expected a positive number, received {value!r}")
+            value = getattr(self, field.name)
+            if field.type == "int":
+                whole_number(field.name, value, 1)
+            elif field.name == "max_wait_ms":
+                real_number(field.name, value, "a number of at least 0", lambda x: x >= 0)
+            else:
+                real_number(field.name, value, "a number of at least 0.001", lambda x: x >= 1e-3)

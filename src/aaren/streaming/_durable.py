@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aaren._arguments import real_number, whole_number
 from aaren.errors import ModelFileError
 from aaren.models import Model
 from aaren.streaming._entry import decode_entry, encode_entry, only, take
@@ -46,7 +47,7 @@ class DurableStreams:
             options of before; later ones go by these.
 
     Raises:
-        ValueError: an argument is below 1, or the model cannot be streamed in a pool.
+        ValueError: an argument is out of range, or the model cannot be streamed in a pool.
         ModelFileError: the store is damaged, in use, or of another model.
 
     Example:
@@ -66,15 +67,19 @@ class DurableStreams:
         accept_fingerprint: str | None = None,
         **options: Any,
     ) -> None:
-        for name, value in (("checkpoint_rows", checkpoint_rows), ("checkpoint_keys", checkpoint_keys)):
-            if value < 1:
-                raise ValueError(f"{name}: expected at least 1, received {value}")
+        whole_number("capacity", capacity, 1, "streams")
+        self._every = whole_number("checkpoint_rows", checkpoint_rows, 1, "rows")
+        self._piece = whole_number("checkpoint_keys", checkpoint_keys, 1, "streams")
+        self._seconds = checkpoint_seconds
+        if checkpoint_seconds is not None:
+            self._seconds = real_number(
+                "checkpoint_seconds", checkpoint_seconds, "seconds, at least 0, or None", lambda x: x >= 0
+            )
         stream = open_stream(model, None, **options)
         self._columns = frozenset(stream.schema.columns)
         layout, wanted = RecordLayout(stream).to_dict(), row_options(model, **options)
         identity: dict[str, Any] = {"fingerprint": model.fingerprint(), "layout": layout, "options": wanted}
         self.store = StreamStore(folder, **identity, accept_fingerprint=accept_fingerprint)
-        self._every, self._seconds, self._piece = checkpoint_rows, checkpoint_seconds, checkpoint_keys
         self._pending = PendingWrites(self.store)
         self._checkpoint: Iterator[int] | None = None
         self._upto = self._rows_since = 0

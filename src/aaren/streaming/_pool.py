@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aaren._arguments import whole_number
 from aaren.errors import DataError
 from aaren.models import Classifier, EventModel, Forecaster, Model, Policy
 from aaren.streaming._base import Policy as BadRowPolicy
@@ -54,6 +55,7 @@ class StreamPool:
 
     Raises:
         ValueError: the model cannot stream, its state grows with the rows, or an argument is not one of its choices.
+        TypeError: the model or the store is something else.
 
     Example:
         pool = aaren.load("model/").pool(capacity=1_000_000)
@@ -71,13 +73,23 @@ class StreamPool:
         on_bad_row: BadRowPolicy = "error",
         **options: Any,
     ) -> None:
-        if not isinstance(capacity, int) or capacity < 1:
-            raise ValueError(f"capacity: expected a whole number of streams, at least 1, received {capacity!r}")
-        self.model, self.capacity = model, capacity
+        self.capacity = whole_number("capacity", capacity, 1, "streams")
+        if store is not None and not isinstance(store, StateStore):
+            raise TypeError(
+                f"store: expected a StateStore, such as StreamStore, received {store!r}; for streams in a folder use "
+                "DurableStreams(model, folder)"
+            )
+        self.model = model
         self._stream = open_stream(model, None, on_bad_row=on_bad_row, **options)
         self.layout = RecordLayout(self._stream)
         self._form = FORMS[type(model)](self._stream, self.layout)
-        self._records = PoolRecords(self.layout, capacity, store)
+        try:
+            self._records = PoolRecords(self.layout, self.capacity, store)
+        except (ValueError, MemoryError, OverflowError):
+            raise ValueError(
+                f"capacity: expected records of {self.layout.record_bytes} bytes that memory can hold, received "
+                f"{capacity}; take fewer, and a store for the others"
+            ) from None
 
     @torch.inference_mode(False)
     @torch.no_grad()

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aaren._arguments import whole_number
 from aaren.data import Row, Schema, checked_row, parse_row
 from aaren.errors import DataError
 from aaren.models import Forecast, Forecaster, ForecasterState, Preprocessing
@@ -63,13 +64,9 @@ class Stream(ModelStream[Forecaster, Prediction]):
                 "needs its whole window again for every row; train with normalization='running'"
             )
         super().__init__(model, on_bad_row)
-        if max_gap < 0:
-            raise ValueError(f"max_gap: expected at least 0 rows, received {max_gap}")
-        if warmup is not None and warmup < 0:
-            raise ValueError(f"warmup: expected at least 0 rows, received {warmup}")
         assert model.preprocessing is not None, "the base has refused it"
-        self.max_gap = max_gap
-        self.warmup = model.config.look_back if warmup is None else warmup
+        self.max_gap = whole_number("max_gap", max_gap, 0, "rows")
+        self.warmup = model.config.look_back if warmup is None else whole_number("warmup", warmup, 0, "rows")
         self._preprocessing: Preprocessing = model.preprocessing
         self._time: np.datetime64 | None = None
         self._series: str | None = None

@@ -36,7 +36,7 @@ class ForecasterFront(Front):
         """Columns, scale, calendar, interval."""
         self.max_gap = int(options.get("max_gap", 10_000))
         if self.max_gap < 0:
-            raise ValueError(f"max_gap: expected at least 0 rows, received {self.max_gap}")
+            raise ValueError(f"max_gap: expected a whole number of rows, at least 0, received {self.max_gap}")
         self.schema = Schema.from_dict(preprocessing["schema"])
         self.scaler = Scaler.from_dict(preprocessing["scaler"])
         self.calendar = tuple(preprocessing["calendar"])
