@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -128,6 +132,28 @@ class Running(Client):
     def socket(self) -> socket.socket:
         """A connection on which nothing was sent."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+
+
+class Process(Client):
+    """`aaren serve` as a process of its own."""
+
+    def __init__(self, model: Path, *options: object) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "aaren.cli", "serve", str(model), "--port", "0", *map(str, options)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        first = self.process.stderr.readline()
+        assert first.startswith("aaren: serving "), first + self.process.stderr.read()
+        self.port = int(first.rsplit(":", 1)[1].strip().rstrip("/"))
+
+    def end(self, number: int) -> tuple[int, str]:
+        """Exit code and last words after a signal."""
+        self.process.send_signal(number)
+        said = self.process.stderr.read()
+        self.process.stderr.close()
+        return self.process.wait(60), said
 
 
 def keyed(key: str, rows: Sequence[Any], first: int | None = None) -> list[dict[str, Any]]:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
@@ -17,33 +15,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `serving_cases`, which is not a test module
 
-from serving_cases import JSON, Client, keyed, slow, within
+from serving_cases import JSON, Process, keyed, slow, within
 
 from aaren.errors import ModelFileError
 from aaren.serving import new_token
 from aaren.streaming import DurableStreams
-
-
-class Process(Client):
-    """`aaren serve` as a process of its own."""
-
-    def __init__(self, model, *options):
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "aaren.cli", "serve", str(model), "--port", "0", *map(str, options)],
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        first = self.process.stderr.readline()
-        assert first.startswith("aaren: serving "), first + self.process.stderr.read()
-        self.port = int(first.rsplit(":", 1)[1].strip().rstrip("/"))
-
-    def end(self, number):
-        """Exit code and last words after a signal."""
-        self.process.send_signal(number)
-        said = self.process.stderr.read()
-        self.process.stderr.close()
-        return self.process.wait(60), said
 
 
 def feed(service, key, rows, answered):

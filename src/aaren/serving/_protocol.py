@@ -56,7 +56,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             super().data_received(data)
         if self._in_header and self._header_bytes > _HEADER_BYTES:
-            self._refuse(b"431 Request Header Fields Too Large", b"expected a shorter header")
+            self._refuse_header()
 
     def on_message_begin(self) -> None:
         """A request begins: its header must end in time."""
@@ -68,6 +68,9 @@ class _BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The header has ended."""
         self._end_header()
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEADER_BYTES:
+            self._refuse_header()
+            raise ValueError  # ends the parser, whose caller then finds the connection closed
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
@@ -102,6 +105,13 @@ class _BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse bytes that are no request, in the form of all refusals."""
+        self._refuse(b"400 Bad Request", b"expected a request of HTTP/1.1, received something else")
+
+    def _refuse_header(self) -> None:
+        self._refuse(b"431 Request Header Fields Too Large", b"expected a header of at most %d bytes" % _HEADER_BYTES)
 
     def _too_slow(self) -> None:
         self._timer = None

@@ -23,6 +23,10 @@ class ClientGone(BaseException):
     """Nobody reads the answer any more; what is left of it need not be made."""
 
 
+class Answered(BaseException):
+    """A request of HEAD has its answer; the body of it need not be made."""
+
+
 class Paced:
     """The `send` of a request, no faster than its client reads; what it has not read yet is in the budget.
 
@@ -36,7 +40,7 @@ class Paced:
     def __init__(self, scope: Any, send: Any, budget: Budget, seconds: float) -> None:
         self._connection = connection = scope["extensions"][CONNECTION]
         self.reader = Reader(budget, connection.cut_off)
-        self._send, self._seconds = send, seconds
+        self._send, self._seconds, self._no_body = send, seconds, scope["method"] == "HEAD"
         self._head: Any = None
 
     async def __call__(self, message: Any) -> None:
@@ -44,10 +48,14 @@ class Paced:
 
         Raises:
             ClientGone: the client has left, or was cut off.
+            Answered: a request of HEAD has its head.
         """
         if message["type"] == "http.response.start":
             self._head = message
             return
+        if self._no_body:
+            await self._put({"type": "http.response.body", "body": b"", "more_body": False})
+            raise Answered
         body, more = message.get("body", b""), message.get("more_body", False)
         self.reader.owe(len(body))
         for first in range(0, max(1, len(body)), PIECE):
