@@ -30,7 +30,7 @@ UNREADABLE = {
     "a time of another form": ("date", "05/06/2019", "starts with the year"),
     "the time before": ("date", "2016-07-01 03:00:00", "expected a time after 2016-07-01T04:00:00"),
     "the same time again": ("date", "2016-07-01 04:00:00", "rows come in order of time"),
-    "a time off the grid": ("date", "2016-07-01 05:00:01", "multiple of 3600 seconds"),
+    "a time off the grid": ("date", "2016-07-01 05:00:01", "multiple of 1 hour"),
     "a gap too long": ("date", "2018-07-01 05:00:00", "max_gap = 10000"),
 }
 BAD = UNFIT | UNREADABLE

@@ -122,12 +122,13 @@ class Sampling:
         if self.interval is None:
             return "rows have no time and count as equally spaced"
         if self.largest_gap is None:
-            return f"one row every {_span(self.interval)}, no gaps"
+            return f"one row every {span_text(self.interval)}, no gaps"
         if self.kind == "irregular":
-            return f"irregular; the most common step is {_span(self.interval)}, the largest {_span(self.largest_gap)}"
+            common, largest = span_text(self.interval), span_text(self.largest_gap)
+            return f"irregular; the most common step is {common}, the largest {largest}"
         return (
-            f"one row every {_span(self.interval)}, {self.gaps} gap(s), {self.missing_rows} missing row(s), "
-            f"the largest step {_span(self.largest_gap)}"
+            f"one row every {span_text(self.interval)}, {self.gaps} gap(s), {self.missing_rows} missing row(s), "
+            f"the largest step {span_text(self.largest_gap)}"
         )
 
 
@@ -189,7 +190,7 @@ def _joined(names: Sequence[str]) -> str:
     return head if len(names) <= 12 else f"{head}, ... ({len(names)} in all)"
 
 
-def _span(step: np.timedelta64) -> str:
+def span_text(step: np.timedelta64) -> str:
     """Write a time span in the largest unit that divides it."""
     micro = int(step.astype("timedelta64[us]").astype(np.int64))
     units = (("day", 86_400_000_000), ("hour", 3_600_000_000), ("minute", 60_000_000), ("second", 1_000_000))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aaren._arguments import whole_number
-from aaren.data import Row, Schema, checked_row, parse_row
+from aaren.data import Row, Schema, checked_row, parse_row, span_text
 from aaren.errors import DataError
 from aaren.models import Forecast, Forecaster, ForecasterState, Preprocessing
 from aaren.streaming._base import ModelStream, Policy
@@ -156,7 +156,7 @@ class Stream(ModelStream[Forecaster, Prediction]):
         steps, rest = divmod(int((time - self._time) / np.timedelta64(1, "us")), int(interval.astype(np.int64)))
         if rest:
             raise DataError(
-                f"expected a time that is a multiple of {interval.astype('timedelta64[s]')} after {self._time}, "
+                f"expected a time that is a multiple of {span_text(interval)} after {self._time}, "
                 f"received {time}; round the times to the interval of the training data",
                 **place,
             )
