@@ -30,7 +30,7 @@ from aaren.data._row_columns import ABSENT, Columns, RowBlock, columns_of, parse
 from aaren.data._rows import Row, RowReader, parse_row
 from aaren.data._scale import Scaler
 from aaren.data._scores import REFERENCE_RETURNS, TARGET_RETURNS, environment_name, normalized_score
-from aaren.data._series import Sampling, Schema, Series, SeriesSet
+from aaren.data._series import Sampling, Schema, Series, SeriesSet, span_text
 from aaren.data._split import Splits, split_in_time, windows
 from aaren.data._times import parse_time
 
@@ -88,6 +88,7 @@ __all__ = [
     "returns_to_go",
     "sha256_of",
     "sine_events",
+    "span_text",
     "split_in_time",
     "split_sequences",
     "split_windows",

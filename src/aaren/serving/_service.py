@@ -14,8 +14,8 @@ from aaren.models import Forecaster, Model
 from aaren.serving._activity import Activity
 from aaren.serving._answers import STATUSES, Answer, answers, line
 from aaren.serving._batcher import Batcher
-from aaren.serving._body import Budget
-from aaren.serving._description import cache_bytes_per_token, describe
+from aaren.serving._budget import Budget
+from aaren.serving._description import cache_bytes_per_token, describe, prediction_bytes
 from aaren.serving._errors import RequestError
 from aaren.serving._feed import Feeds
 from aaren.serving._limits import Limits
@@ -26,6 +26,7 @@ from aaren.serving._tokens import LOCAL, Tokens
 
 _AT_ONCE = 64
 _RECORDED = 32
+_STATUS_BYTES = 256
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Service:
     Args:
         model: a trained model that streams.
         open_streams: opens the streams; called on the worker.
-        tokens: who may come; None: everybody who can reach the address, as `local`.
+        tokens: who may come; None: everybody who can reach the address, for all streams there are.
         limits: of requests and waiting.
     """
 
@@ -58,26 +59,36 @@ class Service:
         self.schema = model.stream().schema
         self.stopping = asyncio.Event()
         self.budget = Budget(self.limits.queue_bytes)
-        self.feeds = Feeds(self.limits.feeds, self.limits.feed_rows)
+        self.feeds = Feeds(self.limits.feeds, self.limits.feed_rows, self.budget)
         self.batcher = Batcher(open_streams, self.limits, lambda rows, seconds: self.metrics.batch(rows, seconds))
         self.metrics = Metrics(
             {
                 "queue_rows": ("Rows that wait", lambda: self.batcher.waiting),
-                "queue_bytes": ("Bytes of requests that are read, wait or are answered", lambda: self.budget.used),
+                "queue_bytes": (
+                    "Bytes of requests that wait and of answers that were not read",
+                    lambda: self.budget.used,
+                ),
                 "streams": ("Streams in memory", lambda: len(self.batcher.streams.pool)),
                 "state_bytes": ("Bytes of their records", lambda: self.batcher.streams.pool.nbytes()),
                 "feeds": ("Open feeds", lambda: len(self.feeds)),
             }
         )
+        self._answer_bytes = (_STATUS_BYTES, _STATUS_BYTES + prediction_bytes(model))  # without predictions, with them
         self._target = self.schema.targets[0] if isinstance(model, Forecaster) else None
+        self.unseen = 0  # streams of the store that no token can see
         self._namespaces: defaultdict[str, _Namespace] = defaultdict(lambda: _Namespace(Activity(self._target)))
         self._began = time.monotonic()
 
     async def start(self) -> None:
         """Open the streams; what that raises is raised here."""
         await self.batcher.start()
-        for name, count in (await self.batcher.call(OwnedStreams.count_by_namespace)).items():
-            self._namespaces[name].streams = count
+        for key in await self.batcher.call(OwnedStreams.keys):
+            if self.tokens is None:
+                self._namespaces[LOCAL].streams += 1
+            elif "/" in key and (name := key.split("/", 1)[0]) in self.tokens.names:
+                self._namespaces[name].streams += 1
+            else:
+                self.unseen += 1
         self.description = describe(self.model, self.schema, self.batcher.streams.pool.record_bytes)
 
     def begin_stop(self) -> None:
@@ -109,6 +120,10 @@ class Service:
             raise RequestError(401, "expected the header `Authorization: Bearer TOKEN` with a token of this service")
         return name
 
+    def whole_key(self, namespace: str, key: str) -> str:
+        """A key as the streams have it: without tokens as the client wrote it, and as Python's pools have it."""
+        return key if self.tokens is None else f"{namespace}/{key}"
+
     async def take(self, namespace: str, rows: Rows, stopped: set[str], *, predictions: bool) -> list[bytes]:
         """The answers to rows, each as JSON.
 
@@ -119,11 +134,33 @@ class Service:
             predictions: whether the answers hold them.
 
         Raises:
-            RequestError: 429, the queue is full; 503, the service stops, or its store cannot be written.
+            RequestError: 413, the answers would be too long; 429, the queue is full, or there is no room for them;
+                503, the service stops, or its store cannot be written.
         """
+        most = self.most_rows(predictions=predictions)
+        if len(rows) > most:
+            raise RequestError(
+                413,
+                f"rows: expected at most {most}, whose predictions fill the memory for answers, received {len(rows)}; "
+                "send less at once, lines (NDJSON), or ask for predictions=false",
+            )
+        room = len(rows) * self._answer_bytes[predictions]
+        self.budget.take(room)
+        try:
+            return await self._answers(namespace, rows, stopped, predictions=predictions)
+        finally:
+            self.budget.give_back(room)  # from now on the answers themselves are counted
+
+    def most_rows(self, *, predictions: bool) -> int:
+        """How many rows may be answered together, so that the answers have room."""
+        limits = self.limits
+        room = max(limits.queue_bytes - limits.body_bytes, limits.queue_bytes // 2)
+        return max(1, room // self._answer_bytes[predictions])
+
+    async def _answers(self, namespace: str, rows: Rows, stopped: set[str], *, predictions: bool) -> list[bytes]:
         began = time.monotonic()
         sent = _sendable(rows, stopped)
-        whole = [f"{namespace}/{rows.keys[index]}" for index in sent]
+        whole = [self.whole_key(namespace, str(rows.keys[index])) for index in sent]
         part = None
         if sent:
             numbers = [rows.numbers[index] for index in sent]
@@ -183,15 +220,15 @@ class Service:
         Raises:
             RequestError: 404, the key has no stream; 409, the call cannot be done; 400, what it was given is bad.
         """
-        whole = f"{namespace}/{key}"
+        whole, prefix = self.whole_key(namespace, key), self.whole_key(namespace, "")
         try:
             return await self.batcher.call(lambda streams: call(streams, whole))
         except KeyError:
             raise RequestError(404, f"key: expected one that has a stream, received {key!r}") from None
         except DataError as error:
-            raise RequestError(409, str(error).replace(f"{namespace}/", "")) from None
+            raise RequestError(409, str(error).replace(prefix, "")) from None
         except ModelFileError as error:
-            raise RequestError(400, str(error).replace(f"{namespace}/", "")) from None
+            raise RequestError(400, str(error).replace(prefix, "")) from None
 
     def changed(self, namespace: str, key: str, streams: int = 0) -> None:
         """A stream changed without a row: the page must not go on from what it has drawn; `streams` came or went."""

@@ -13,6 +13,7 @@ from aaren.streaming._layout import Field, RecordLayout
 from aaren.streaming._open import open_stream
 from aaren.streaming._policy_stream import PolicyAction, PolicyStream
 from aaren.streaming._pool import StreamPool
+from aaren.streaming._pool_gaps import GapBudget
 from aaren.streaming._pool_result import PoolResult, RowStatus
 from aaren.streaming._predict import forecast_after
 from aaren.streaming._prediction import Prediction, time_texts
@@ -33,6 +34,7 @@ __all__ = [
     "EventPrediction",
     "EventStream",
     "Field",
+    "GapBudget",
     "MarkDrift",
     "ModelStream",
     "PolicyAction",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from aaren._arguments import real_number
 from aaren.data import Schema, mark_text, parse_time
 from aaren.errors import DataError
 from aaren.models import EventDistribution, EventModel, EventPreprocessing
@@ -66,11 +67,13 @@ class EventStream(ModelStream[EventModel, EventPrediction]):
             raise ValueError("on_bad_row: expected 'error' or 'skip', received 'impute'; an event cannot be guessed")
         super().__init__(model, on_bad_row)
         assert model.preprocessing is not None, "the base has refused it"
-        if not all(0 < level < 1 for level in quantiles):
-            raise ValueError(f"quantiles: expected levels between 0 and 1, received {tuple(quantiles)}")
-        if start is not None and not math.isfinite(start):
-            raise ValueError(f"start: expected a finite number, received {start}")
-        self.quantiles = tuple(quantiles)
+        if isinstance(quantiles, str | bytes) or not isinstance(quantiles, Iterable):
+            raise ValueError(f"quantiles: expected levels between 0 and 1, received {quantiles!r}")
+        self.quantiles = tuple(
+            real_number("quantiles", level, "levels between 0 and 1", lambda x: 0 < x < 1) for level in quantiles
+        )
+        if start is not None:
+            start = real_number("start", start, "a finite number")
         self._preprocessing: EventPreprocessing = model.preprocessing
         self._numbers = {name: number for number, name in enumerate(model.preprocessing.marks)}
         self._start, self._time = start, start

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from aaren._arguments import real_number
 from aaren.data import Schema, parse_row
 from aaren.errors import DataError
 from aaren.models import (
@@ -91,6 +92,8 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         assert model.preprocessing is not None, "the base has refused it"
         self._preprocessing: PolicyPreprocessing = model.preprocessing
         self.mode: ActingMode = mode
+        if target_return is not None:
+            target_return = real_number("target_return", target_return, "a finite number")
         self._target = target_return
         self._state = begin_episodes(model, 1, mode, target_return)
         self._awaits_reward = False

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aaren.data import Row, Schema, checked_row, parse_row
+from aaren._arguments import whole_number
+from aaren.data import Row, Schema, checked_row, parse_row, span_text
 from aaren.errors import DataError
 from aaren.models import Forecast, Forecaster, ForecasterState, Preprocessing
 from aaren.streaming._base import ModelStream, Policy
@@ -63,13 +64,9 @@ class Stream(ModelStream[Forecaster, Prediction]):
                 "needs its whole window again for every row; train with normalization='running'"
             )
         super().__init__(model, on_bad_row)
-        if max_gap < 0:
-            raise ValueError(f"max_gap: expected at least 0 rows, received {max_gap}")
-        if warmup is not None and warmup < 0:
-            raise ValueError(f"warmup: expected at least 0 rows, received {warmup}")
         assert model.preprocessing is not None, "the base has refused it"
-        self.max_gap = max_gap
-        self.warmup = model.config.look_back if warmup is None else warmup
+        self.max_gap = whole_number("max_gap", max_gap, 0, "rows")
+        self.warmup = model.config.look_back if warmup is None else whole_number("warmup", warmup, 0, "rows")
         self._preprocessing: Preprocessing = model.preprocessing
         self._time: np.datetime64 | None = None
         self._series: str | None = None
@@ -93,6 +90,13 @@ class Stream(ModelStream[Forecaster, Prediction]):
         """
         unread = dict.fromkeys(self.schema.inputs)
         return parse_row(self.schema, {**row, **unread}, row=self._rows + 1, source="stream").time
+
+    def missing_before(self, row: Any) -> int:
+        """Rows that the model would pass through as missing before this one; 0 of a row that would be refused."""
+        try:
+            return self._check(row, self._rows + 1)[1]
+        except DataError:
+            return 0
 
     def _check(self, row: Any, number: int) -> tuple[Row, int, str | None]:
         """The row, parsed, with the number of rows that are missing before it and the name of its series.
@@ -152,7 +156,7 @@ class Stream(ModelStream[Forecaster, Prediction]):
         steps, rest = divmod(int((time - self._time) / np.timedelta64(1, "us")), int(interval.astype(np.int64)))
         if rest:
             raise DataError(
-                f"expected a time that is a multiple of {interval.astype('timedelta64[s]')} after {self._time}, "
+                f"expected a time that is a multiple of {span_text(interval)} after {self._time}, "
                 f"received {time}; round the times to the interval of the training data",
                 **place,
             )

@@ -12,7 +12,7 @@ from aaren.data._calendar import calendar_features
 from aaren.data._checked_row import checked_row
 from aaren.data._rows import Row
 from aaren.data._scale import Scaler
-from aaren.data._series import Schema
+from aaren.data._series import Schema, span_text
 from aaren.errors import DataError
 from aaren.export.runner._front import (
     NO_TIME,
@@ -36,7 +36,7 @@ class ForecasterFront(Front):
         """Columns, scale, calendar, interval."""
         self.max_gap = int(options.get("max_gap", 10_000))
         if self.max_gap < 0:
-            raise ValueError(f"max_gap: expected at least 0 rows, received {self.max_gap}")
+            raise ValueError(f"max_gap: expected a whole number of rows, at least 0, received {self.max_gap}")
         self.schema = Schema.from_dict(preprocessing["schema"])
         self.scaler = Scaler.from_dict(preprocessing["scaler"])
         self.calendar = tuple(preprocessing["calendar"])
@@ -143,7 +143,7 @@ class ForecasterFront(Front):
         steps, rest = divmod(int((time - self.time) / np.timedelta64(1, "us")), int(self.interval.astype(np.int64)))
         if rest:
             raise DataError(
-                f"expected a time that is a multiple of {self.interval.astype('timedelta64[s]')} after {self.time}, "
+                f"expected a time that is a multiple of {span_text(self.interval)} after {self.time}, "
                 f"received {time}; round the times to the interval of the training data",
                 **place,
             )
