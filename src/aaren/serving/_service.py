@@ -25,7 +25,6 @@ from aaren.serving._rows import Rows
 from aaren.serving._tokens import LOCAL, Tokens
 
 _AT_ONCE = 64
-_RECORDED = 32
 _STATUS_BYTES = 256
 
 
@@ -176,11 +175,11 @@ class Service:
                 raise RequestError(507, str(error)) from None
         seconds = time.monotonic() - began
         activity, subscribers = self._namespaces[namespace].activity, self.feeds.wanted(namespace)
-        watch_from = len(rows) - _RECORDED
+        drawn = activity.drawn(rows.keys, sent)
 
         def wants(index: int) -> bool:
             key = rows.keys[index]
-            if predictions or (index >= watch_from and activity.watches(key)):
+            if predictions or index in drawn:
                 return True
             return bool(subscribers) and any(one.key is None or one.key == key for one in subscribers)
 
@@ -197,7 +196,7 @@ class Service:
                 for one in subscribers:
                     if one.key is None or one.key == answer.key:
                         one.put(event)
-            if answer.prediction is not None and index >= watch_from:
+            if answer.prediction is not None and index in drawn:
                 activity.record(answer, rows.cells[index])
             if index % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)  # others must not wait for a long answer to be written
