@@ -95,6 +95,8 @@ def test_namespaces_do_not_see_each_other(served, tokens, rows):
         assert service.ask(method, path, token=south)[0] == 404
     live = service.ask("GET", "/v1/live?key=secret", token=south)[1]
     assert (live["streams"], live["rows"], live["top"], live["stream"]["points"]) == (0, 0, [], [])
+    assert service.ask("GET", "/v1/drift", token=south)[1]["streams"] == 0
+    assert service.ask("GET", "/v1/drift", token=north)[1]["worst"][0]["key"] == "secret"
     assert service.send(keyed("secret", rows[:1]), token=south)[0]["number"] == 1
     assert service.ask("GET", "/v1/stream?key=secret", token=north)[1] == {"key": "secret", "rows": 3}
     (refused,) = service.send(keyed("secret", rows[9:10], first=9), token=south)

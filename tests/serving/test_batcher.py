@@ -22,7 +22,7 @@ class Owned:
     def update(self, keys, rows, numbers, gaps):
         """As the streams."""
         self.batches.append((threading.current_thread().name, keys))
-        return self.streams.update(keys, rows, numbers)
+        return self.streams.update(keys, rows, numbers, gaps)
 
     def update_at_once(self, keys, rows, numbers):
         """As the streams."""

@@ -235,7 +235,7 @@ class Batcher:
         groups = [index for index, job in enumerate(jobs) for _ in job.keys]
         most = [max(0, self._limits.request_rows - len(job.keys)) for job in jobs]
         gaps = GapBudget(groups, most, self._limits.queue_rows)
-        return self._update(jobs, lambda *given: self.streams.update(*given, gaps))
+        return self._update(jobs, lambda keys, rows, numbers: self.streams.update(keys, rows, numbers, gaps))
 
     def _update_at_once(self, jobs: list[_Job]) -> list[Any] | None:
         return self._update(jobs, self.streams.update_at_once)

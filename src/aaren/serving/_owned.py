@@ -53,10 +53,7 @@ class OwnedStreams:
 
     def keys(self) -> set[str]:
         """The whole keys of all streams, in memory or in the store."""
-        keys = set(self.pool.keys())
-        if isinstance(self.streams, DurableStreams):
-            keys.update(self.streams.store.keys())
-        return keys
+        return set(self.streams.keys())
 
     def _numbers(self, keys: Sequence[str], numbers: Sequence[int | None]) -> list[int]:
         """The numbers, with those that were left out counted on from the row before."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aaren.errors import DataError, ModelFileError
@@ -23,9 +24,10 @@ from aaren.serving._metrics import Metrics, Recent
 from aaren.serving._owned import OwnedStreams
 from aaren.serving._rows import Rows
 from aaren.serving._tokens import LOCAL, Tokens
+from aaren.streaming import FleetDrift
 
 _AT_ONCE = 64
-_RECORDED = 32
+_STREAMS_AT_ONCE = 1024
 _STATUS_BYTES = 256
 
 
@@ -75,6 +77,7 @@ class Service:
         )
         self._answer_bytes = (_STATUS_BYTES, _STATUS_BYTES + prediction_bytes(model))  # without predictions, with them
         self._target = self.schema.targets[0] if isinstance(model, Forecaster) else None
+        self._drift = asyncio.Lock()
         self.unseen = 0  # streams of the store that no token can see
         self._namespaces: defaultdict[str, _Namespace] = defaultdict(lambda: _Namespace(Activity(self._target)))
         self._began = time.monotonic()
@@ -176,11 +179,11 @@ class Service:
                 raise RequestError(507, str(error)) from None
         seconds = time.monotonic() - began
         activity, subscribers = self._namespaces[namespace].activity, self.feeds.wanted(namespace)
-        watch_from = len(rows) - _RECORDED
+        drawn = activity.drawn(rows.keys, sent)
 
         def wants(index: int) -> bool:
             key = rows.keys[index]
-            if predictions or (index >= watch_from and activity.watches(key)):
+            if predictions or index in drawn:
                 return True
             return bool(subscribers) and any(one.key is None or one.key == key for one in subscribers)
 
@@ -197,7 +200,7 @@ class Service:
                 for one in subscribers:
                     if one.key is None or one.key == answer.key:
                         one.put(event)
-            if answer.prediction is not None and index >= watch_from:
+            if answer.prediction is not None and index in drawn:
                 activity.record(answer, rows.cells[index])
             if index % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)  # others must not wait for a long answer to be written
@@ -213,6 +216,28 @@ class Service:
         known.recent.add(len(rows), seconds)
         known.streams += sum([one.number == 1 for one in taken])
         known.activity.saw([str(one.key) for one in taken], [one.number or 0 for one in taken])
+
+    async def drift(self, namespace: str, bound: float, most: int) -> dict[str, Any]:
+        """Which streams have moved most from the training data, looked at piece by piece between the rows.
+
+        Raises:
+            RequestError: 409, the model has no such report; 429, one is being made.
+        """
+        if self._drift.locked():
+            raise RequestError(429, "expected one report at a time; ask again when the other is done", retry_after=5)
+        async with self._drift:
+            prefix = self.whole_key(namespace, "")
+            whole = sorted(key for key in await self.batcher.call(OwnedStreams.keys) if key.startswith(prefix))
+            try:
+                report = FleetDrift(self.batcher.streams.pool, bound=bound, most=most)
+            except ValueError as error:
+                raise RequestError(409, str(error)) from None
+            for first in range(0, len(whole), _STREAMS_AT_ONCE):
+                await self.batcher.call(partial(_look, report, whole[first : first + _STREAMS_AT_ONCE]))
+        found = report.to_dict()
+        for one in found["worst"]:
+            one["key"] = one["key"].removeprefix(prefix)
+        return found
 
     async def stream_call(self, namespace: str, key: str, call: Callable[[OwnedStreams, str], Any]) -> Any:
         """What a call gives that needs the streams and the whole key.
@@ -249,6 +274,10 @@ class Service:
         found["target"] = self._target
         found["stream"] = None if key is None else {"key": key, **known.activity.history(key)}
         return found
+
+
+def _look(report: FleetDrift, keys: Sequence[str], streams: OwnedStreams) -> None:
+    report.add(keys)
 
 
 def _sendable(rows: Rows, stopped: set[str]) -> list[int]:

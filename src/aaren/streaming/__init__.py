@@ -9,6 +9,7 @@ from aaren.streaming._durable import DurableStreams
 from aaren.streaming._event_predict import events_after
 from aaren.streaming._event_prediction import EventPrediction
 from aaren.streaming._event_stream import EventStream
+from aaren.streaming._fleet_drift import FleetDrift, StreamDrift
 from aaren.streaming._layout import Field, RecordLayout
 from aaren.streaming._open import open_stream
 from aaren.streaming._policy_stream import PolicyAction, PolicyStream
@@ -34,6 +35,7 @@ __all__ = [
     "EventPrediction",
     "EventStream",
     "Field",
+    "FleetDrift",
     "GapBudget",
     "MarkDrift",
     "ModelStream",
@@ -45,6 +47,7 @@ __all__ = [
     "RowStatus",
     "StateStore",
     "Stream",
+    "StreamDrift",
     "StreamPool",
     "StreamStore",
     "StreamingTail",

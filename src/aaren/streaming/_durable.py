@@ -17,6 +17,7 @@ from aaren._arguments import real_number, whole_number
 from aaren.errors import ModelFileError
 from aaren.models import Model
 from aaren.streaming._entry import decode_entry, encode_entry, only, take
+from aaren.streaming._fleet_drift import FleetDrift, fleet_drift
 from aaren.streaming._layout import RecordLayout
 from aaren.streaming._open import open_stream, row_options
 from aaren.streaming._pending_writes import PendingWrites
@@ -213,6 +214,14 @@ class DurableStreams:
     def records(self, keys: Sequence[str | int]) -> NDArray[np.uint8]:
         """The records of n keys, shape (n, record_bytes), as `StreamPool.records` gives them."""
         return self._pool.records(keys)
+
+    def keys(self) -> set[str]:
+        """Keys of all streams, in memory or in the store."""
+        return {*self._pool.keys(), *self.store.keys()}
+
+    def drift(self, *, bound: float = 0.25, most: int = 20) -> FleetDrift:
+        """As `StreamPool.drift`, of all streams, in memory or in the store."""
+        return fleet_drift(self._pool, sorted(self.keys()), bound, most)
 
     def __contains__(self, key: object) -> bool:
         """Whether a key has a stream, in memory or in the store."""

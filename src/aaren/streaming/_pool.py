@@ -15,6 +15,7 @@ from aaren._arguments import whole_number
 from aaren.errors import DataError
 from aaren.models import Classifier, EventModel, Forecaster, Model, Policy
 from aaren.streaming._base import Policy as BadRowPolicy
+from aaren.streaming._fleet_drift import FleetDrift, fleet_drift
 from aaren.streaming._layout import COUNTS, RecordLayout
 from aaren.streaming._open import open_stream
 from aaren.streaming._pool_call import PoolCall
@@ -238,6 +239,18 @@ class StreamPool:
         self.layout.check_numbers(names, given)
         self._records.slots.tick()
         self._records.write(self._bring(names), given)
+
+    def drift(self, *, bound: float = 0.25, most: int = 20) -> FleetDrift:
+        """How many of the streams in memory have moved from the training data, and which ones the most.
+
+        Args:
+            bound: stability index from which a stream counts as moved.
+            most: streams to name.
+
+        Raises:
+            ValueError: the model is no forecaster, or an argument is out of range.
+        """
+        return fleet_drift(self, self.keys(), bound, most)
 
     def flush(self) -> None:
         """Write all streams that have changed to the store; nothing happens without one."""
