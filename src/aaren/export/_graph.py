@@ -19,12 +19,11 @@ from aaren.export._graph_events import EventGraph
 from aaren.export._graph_forecaster import ForecasterGraph
 from aaren.export._graph_policy import PolicyGraph
 from aaren.export._manifest import TensorSpec
+from aaren.export._pairs import AFTER, BEFORE, LOW, split
 from aaren.export._tensors import step_tensors
-from aaren.export._wide import LOW, Double, Pair, split
+from aaren.export._wide import Double, Pair
 from aaren.models import Model
 
-BEFORE, AFTER = "state.", "next."
-"""Before the names of the state that goes in, and of the state that comes out."""
 __all__ = ["AFTER", "BEFORE", "CHUNK", "Graph", "has_chunk"]
 
 

@@ -67,11 +67,18 @@ def _open_c(directory: Path, manifest: Manifest, **options: Any) -> Runner:
     return CRunner(manifest, directory, **options)
 
 
+def _open_openvino(directory: Path, manifest: Manifest, **options: Any) -> Runner:
+    from aaren.export._openvino_runner import OpenVinoRunner
+
+    return OpenVinoRunner(manifest, directory, **options)
+
+
 RUNTIMES: dict[str, Runtime] = {
     runtime.name: runtime
     for runtime in (
         Runtime("numpy", _later("aaren.export._numpy", "write"), _open_numpy, ("float32", "float16", "int8")),
         Runtime("c", _later("aaren.export._c", "write"), _open_c, ("float32", "int8")),
+        Runtime("openvino", _later("aaren.export._openvino", "write"), _open_openvino),
     )
 }
 """By name."""

@@ -1,0 +1,59 @@
+"""A model for OpenVINO: one step as model.xml and model.bin, the state in pairs of float32.
+
+OpenVINO's processor plugin computes in float32 what a network says in float64, so sums over the past are pairs.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aaren.export._graph import Graph
+from aaren.export._openvino_runner import FILES, openvino
+from aaren.export._pairs import pair_specs
+from aaren.export._runtimes import Written
+from aaren.export._tensors import step_tensors
+from aaren.models import Model
+
+
+def write(model: Model[Any, Any], directory: Path, precision: str) -> Written:
+    """What `aaren export --to openvino` writes.
+
+    Args:
+        model: of any kind, with preprocessing.
+        directory: an empty one.
+        precision: of the weights.
+
+    Raises:
+        MissingDependencyError: OpenVINO is not installed.
+    """
+    package, graph = openvino(), Graph(model, pairs=True)
+    example = graph.example()
+    with torch.no_grad(), warnings.catch_warnings():
+        # tracing warns of branches and constants that depend on the example: here they are the same for every row
+        warnings.simplefilter("ignore")
+        network = package.convert_model(graph, example_input=example)
+    _part(network)
+    for ports, names in ((network.inputs, graph.input_names), (network.outputs, graph.output_names)):
+        for port, name in zip(ports, names, strict=True):
+            port.get_tensor().set_names({name})
+    network.reshape({name: list(one.shape) for name, one in zip(graph.input_names, example, strict=True)})
+    files = [directory / name for name in FILES]
+    package.save_model(network, files[0], compress_to_fp16=False)
+    return Written(files, *map(pair_specs, step_tensors(model)))
+
+
+def _part(network: Any) -> None:
+    """Let every tensor that comes out be one of its own, which a name can be given to."""
+    from openvino import opset16
+
+    seen = {port.get_node().get_friendly_name() for port in network.inputs}
+    for result in network.get_results():
+        source = result.input(0).get_source_output()
+        name = source.get_node().get_friendly_name()
+        if name in seen:
+            result.input(0).replace_source_output(opset16.identity(source).output(0))
+        seen.add(name)
