@@ -35,7 +35,8 @@ def write(model: Model[Any, Any], directory: Path, precision: str) -> Written:
     with torch.no_grad(), warnings.catch_warnings():
         # tracing warns of branches and constants that depend on the example: here they are the same for every row
         warnings.simplefilter("ignore")
-        network = package.convert_model(graph, example_input=example)
+        traced = torch.jit.trace(graph, example, check_trace=False)  # type: ignore[no-untyped-call]
+        network = package.convert_model(traced, example_input=example)
     _part(network)
     for ports, names in ((network.inputs, graph.input_names), (network.outputs, graph.output_names)):
         for port, name in zip(ports, names, strict=True):
