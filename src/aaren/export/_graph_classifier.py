@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from aaren.export._graph_encoder import State, encoder_graph, positions
+from aaren.export._graph_encoder import Positions, State, encoder_graph
 from aaren.export._wide import constant
 from aaren.models import Classifier
 
@@ -25,9 +25,10 @@ class ClassifierGraph(nn.Module):
         super().__init__()
         assert model.preprocessing is not None, "a model without is refused"
         scaler = model.preprocessing.scaler
-        self.config, self.pairs, self.temperature = model.config, pairs, model.preprocessing.temperature
+        self.temperature = model.preprocessing.temperature
         self.mean, self.deviation = (constant(x, pairs=pairs) for x in (scaler.mean, scaler.deviation))
         self.embed, self.head = model.embed, model.head
+        self.positions = Positions(model.config.d_model, pairs=pairs) if model.positions else None
         self.encoder = encoder_graph(model.encoder, chunk=chunk)
 
     def forward(self, row: State, state: State) -> tuple[State, State]:
@@ -36,9 +37,9 @@ class ClassifierGraph(nn.Module):
         observed = scaled.abs() < math.inf
         x = self.embed(torch.cat([torch.where(observed, scaled, 0), observed.float()], -1))
         position, total = state["position"], state["total"]
-        if self.config.positions is not None:
+        if self.positions is not None:
             places = total.of(position + torch.arange(len(x)))
-            x = x + positions(places, self.config.d_model, pairs=self.pairs)
+            x = x + self.positions(places)
         encoded, after = self.encoder(x, state)
         position, total = position + len(x), total + encoded.to(total.work().dtype).sum(0)
         mean = (total / total.of(position)).narrow()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aaren.export._wide import Wide, constant, maximum, where
+from aaren.export._wide import constant
 from aaren.nn import Aaren, GRUEncoder, MinGRU
 from aaren.nn._mingru import positive
 
@@ -26,16 +27,24 @@ def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     return layer
 
 
-def positions(places: Wide, width: int, *, pairs: bool) -> Tensor:
-    """Sines and cosines of positions or times, shape (tokens,), as (tokens, width) float32.
+class Positions(nn.Module):
+    """Sines and cosines of positions or times.
+
+    Args:
+        width: of the encoder.
+        pairs: the form of numbers of more digits than float32.
 
     Source: arXiv 1706.03762, section 3.5.
     """
-    exponent = torch.arange(0, width, 2, dtype=torch.float64) / width
-    frequencies = constant(torch.exp(-math.log(10000.0) * exponent).numpy(), pairs=pairs)
-    angles: Any = places.each(lambda x: x[:, None])
-    turned = (angles * frequencies).turns()
-    return torch.stack([turned.sin(), turned.cos()], -1).flatten(-2).float()
+
+    def __init__(self, width: int, *, pairs: bool) -> None:
+        super().__init__()
+        self.frequencies = constant(np.exp(-math.log(10000.0) * np.arange(0, width, 2) / width), pairs=pairs)
+
+    def forward(self, places: Any) -> Tensor:
+        """Encode `places`, shape (tokens,), as (tokens, width) float32."""
+        angles = (places.each(lambda x: x[:, None]) * self.frequencies).turns()
+        return torch.stack([angles.sin(), angles.cos()], -1).flatten(-2).float()
 
 
 class Attention(nn.Module):
@@ -73,34 +82,32 @@ class Attention(nn.Module):
             elapsed: shape (tokens,), for `decay="time"`.
         """
         projected = self.project(x)
-        scores, values = projected[:, : self.heads], projected[:, self.heads :].unflatten(1, (self.heads, -1))
         decay = None
         if self.decay == "learned":
             decay = -self.rate.expand(x.shape[0], -1)
         elif elapsed is not None and self.decay == "time":
             decay = -self.rate * elapsed[:, None]
-        # before the first token the sums are 0, whatever the maximum: not infinite, so that nothing is NaN
-        first = state["max_score"].of(scores[0])
-        begun = state["max_score"].narrow() > -math.inf
-        state = {**state, "max_score": where(begun, state["max_score"], first)}
-        attend = self._attend_chunk if self.chunk else self._attend_one
-        attended, state = attend(scores, values, decay, state)
+        state = {**state, "max_score": state["max_score"].bounded()}
+        attended, state = (self._attend_chunk if self.chunk else self._attend_one)(projected, decay, state)
         return self.out(attended.flatten(1)), state
 
-    def _attend_one(self, scores: Tensor, values: Tensor, decay: Tensor | None, state: State) -> tuple[Tensor, State]:
-        """The paper's cell."""
+    def _attend_one(self, projected: Tensor, decay: Tensor | None, state: State) -> tuple[Tensor, State]:
+        """The paper's cell; before the first token the maximum is far below every score, and the sums are 0."""
         earlier = state["max_score"] if decay is None else state["max_score"] + decay[0]
-        later = earlier.of(scores[0])
-        top = maximum(earlier, later)
+        token = earlier.of(projected)
+        later = token.each(lambda x: x[:, : self.heads].flatten())
+        values = token.each(lambda x: x[:, self.heads :].reshape(self.heads, -1))
+        top = earlier.maximum(later)
         old, new = (earlier - top).exp(), (later - top).exp()
         normalizer = state["normalizer"] * old + new
         old, new, divisor = (one.each(lambda x: x[:, None]) for one in (old, new, normalizer))
-        weighted_sum = state["weighted_sum"] * old + new * values[0]
+        weighted_sum = state["weighted_sum"] * old + new * values
         output = (weighted_sum / divisor).narrow()
         return output[None], {"max_score": top, "normalizer": normalizer, "weighted_sum": weighted_sum}
 
-    def _attend_chunk(self, scores: Tensor, values: Tensor, decay: Tensor | None, state: State) -> tuple[Tensor, State]:
+    def _attend_chunk(self, projected: Tensor, decay: Tensor | None, state: State) -> tuple[Tensor, State]:
         """Masked softmax for the outputs; the state after the last token by itself, with all its digits."""
+        scores, values = projected[:, : self.heads], projected[:, self.heads :].unflatten(1, (self.heads, -1))
         m, u, w = state["max_score"], state["normalizer"], state["weighted_sum"]
         work = m.work().dtype
         logits, start = scores.to(work).expand(len(scores), -1, -1), m.work().expand(len(scores), -1)
@@ -121,7 +128,7 @@ class Attention(nn.Module):
         outputs = sums / (weights.sum(1) + kept * u.work())[..., None]
 
         last = m.of(logits[-1].amax(0))
-        top_last = maximum(total, last)
+        top_last = total.maximum(last)
         old = (total - top_last).exp()
         weights = (logits[-1] - top_last.work()).exp()
         normalizer = u * old + weights.sum(0)

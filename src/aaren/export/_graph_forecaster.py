@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aaren.export._graph_encoder import State, encoder_graph, positions
-from aaren.export._wide import Wide, constant, where
+from aaren.export._graph_encoder import Positions, State, encoder_graph
+from aaren.export._wide import Wide, constant, stack, where
 from aaren.models import Forecaster
 
 
@@ -46,7 +46,7 @@ class RunningMoments(nn.Module):
     def _one(self, x: Tensor, observed: Tensor, u: Any, w: Any) -> tuple[Tensor, Tensor, Wide, Wide]:
         value, there = u.of(x[0]), observed[0]
         square = value * value
-        both = where(_FIRST, *(one.each(lambda y: y[:, None]) for one in (value, square)))
+        both = stack(value, square)
         u = where(there, u * self.factor + torch.ones_like(x[0]), u)
         w = where(there[:, None], w * self.factor + both, w)
         mean, square = (w.each(lambda y, place=place: y[:, place]) / u for place in (0, 1))
@@ -77,11 +77,7 @@ class RunningMoments(nn.Module):
         shifted = added[1] + added[0] * about
         w1 = w1 * old + shifted
         w2 = w2 * old + added[2] + (added[1] + shifted) * about
-        both = where(_FIRST, *(one.each(lambda y: y[:, None]) for one in (w1, w2)))
-        return mean.float(), variance.float(), u, both
-
-
-_FIRST = torch.tensor([True, False])
+        return mean.float(), variance.float(), u, stack(w1, w2)
 
 
 class ForecasterGraph(nn.Module):
@@ -97,10 +93,11 @@ class ForecasterGraph(nn.Module):
         super().__init__()
         assert model.preprocessing is not None, "a model without is refused"
         config, scaler = model.config, model.preprocessing.scaler
-        self.config, self.pairs = config, pairs
+        self.config = config
         self.mean, self.deviation = (constant(x, pairs=pairs) for x in (scaler.mean, scaler.deviation))
         self.norm = RunningMoments(model.norm.half_life, model.norm.epsilon, chunk=chunk, pairs=pairs)
         self.embed, self.head, self.highway = model.embed, model.head, model.highway
+        self.positions = Positions(model.config.d_model, pairs=pairs) if model.positions else None
         self.encoder = encoder_graph(model.encoder, chunk=chunk)
 
     def forward(self, row: State, state: State) -> tuple[State, State]:
@@ -118,9 +115,9 @@ class ForecasterGraph(nn.Module):
             parts.append(torch.log1p(elapsed)[:, None])
         embedded = self.embed(torch.cat(parts, -1))
         position = state["position"]
-        if self.config.positions is not None:
+        if self.positions is not None:
             places = normalizer.of(position + torch.arange(len(x)))
-            embedded = embedded + positions(places, self.config.d_model, pairs=self.pairs)
+            embedded = embedded + self.positions(places)
         encoded, after = self.encoder(embedded, state, elapsed)
 
         n = self.config.targets

@@ -28,7 +28,7 @@ class PolicyGraph(nn.Module):
         known = model.preprocessing
         assert known is not None, "a model without is refused"
         low, high = np.array(known.action_low), np.array(known.action_high)
-        self.mean, self.deviation, self.low, self.half = (
+        self.mean, self.deviation, self.low, self.half_range = (
             constant(x, pairs=pairs) for x in (known.scaler.mean, known.scaler.deviation, low, (high - low) / 2)
         )
         self.lowest, self.highest = (torch.from_numpy(x.astype(np.float32)) for x in (low, high))
@@ -52,7 +52,7 @@ class PolicyGraph(nn.Module):
         seen = ((row["observation"] - self.mean) / self.deviation).narrow()
         encoded, memory = self._take(self.embed_observation(seen), step, memory)
         action = torch.tanh(self.head(encoded))[0]
-        units = ((to_go.of(action) + 1.0) * self.half + self.low).narrow()
+        units = ((to_go.of(action) + 1.0) * self.half_range + self.low).narrow()
         units = torch.minimum(torch.maximum(units, self.lowest), self.highest)
         after = {**memory, "memory.timestep": step, "return_to_go": to_go, "action": action}
         return {"action": units, "return_to_go": to_go}, after

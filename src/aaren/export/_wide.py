@@ -14,6 +14,7 @@ from torch import Tensor
 from aaren.export._pairs import split
 
 _SPLIT = 4097.0  # 2**12 + 1 cuts the 24 digits of a float32 in two halves of 12
+_LOWEST = -1e30
 _NEAR = 0.5
 _TERMS = 11
 _TURN = tuple(float(np.float32(x)) for x in (6.28125, 2 * np.pi - 6.28125))
@@ -60,6 +61,14 @@ class Double:
 
     def __truediv__(self, other: Wide | Tensor | float) -> Double:
         return Double(self.x / _double(other))
+
+    def maximum(self, other: Double) -> Double:
+        """The larger of two."""
+        return Double(torch.maximum(self.x, other.x))
+
+    def bounded(self) -> Double:
+        """Minus infinity as a number that arithmetic takes: here itself."""
+        return self
 
     def exp(self) -> Double:
         """E to the power of numbers that are at most 0."""
@@ -127,6 +136,14 @@ class Pair:
         rest = self - Pair(high, low) * first
         return _fast(first, rest.narrow() / high)
 
+    def maximum(self, other: Pair) -> Pair:
+        """The larger of two."""
+        return where((self - other).high > 0, self, other)
+
+    def bounded(self) -> Pair:
+        """Minus infinity as a number that arithmetic takes: one far below every score."""
+        return Pair(self.high.clamp(min=_LOWEST), self.low)
+
     def exp(self) -> Pair:
         """E to the power of numbers that are at most 0; near 0, where the past fades slowly, with all digits."""
         x = self.narrow()
@@ -165,9 +182,9 @@ def where(condition: Tensor, yes: Any, no: Any) -> Any:
     return type(yes)(*chosen)
 
 
-def maximum(a: Any, b: Any) -> Any:
-    """The larger of two numbers of the same form."""
-    return where((a - b).narrow() > 0, a, b)
+def stack(a: Any, b: Any) -> Any:
+    """Two of the same form and shape beside each other, on a last axis of 2."""
+    return type(a)(*(torch.stack([x, y], -1) for x, y in zip(a.tensors(), b.tensors(), strict=True)))
 
 
 def _double(other: Wide | Tensor | float) -> Any:
