@@ -14,17 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from aaren.export._graph_classifier import ClassifierGraph
-from aaren.export._graph_encoder import CHUNK, State
+from aaren.export._graph_encoder import State
 from aaren.export._graph_events import EventGraph
 from aaren.export._graph_forecaster import ForecasterGraph
+from aaren.export._graph_names import AFTER, BEFORE, CHUNK, LOW
 from aaren.export._graph_policy import PolicyGraph
 from aaren.export._manifest import TensorSpec
-from aaren.export._pairs import AFTER, BEFORE, LOW, split
+from aaren.export._pairs import split
 from aaren.export._tensors import step_tensors
 from aaren.export._wide import Double, Pair
 from aaren.models import Model
 
-__all__ = ["AFTER", "BEFORE", "CHUNK", "Graph", "has_chunk"]
+__all__ = ["AFTER", "BEFORE", "CHUNK", "LOW", "Graph", "has_chunk"]
 
 
 class Graph(nn.Module):

@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aaren.export._graph_names import CHUNK
 from aaren.export._wide import constant
 from aaren.nn import Aaren, GRUEncoder, MinGRU
 from aaren.nn._mingru import positive
 
-CHUNK = 128
-"""Tokens of a chunk at most: what is computed grows with its square."""
 State = dict[str, Any]
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aaren.export._graph_names import AFTER, BEFORE
 from aaren.export._manifest import Manifest, TensorSpec
-from aaren.export._pairs import AFTER, BEFORE, joined, paired
+from aaren.export._pairs import joined, paired
 from aaren.export._runner import Arrays
 from aaren.export.runner._open import make_front
 from aaren.export.runner._step_runner import StepRunner

@@ -43,8 +43,9 @@ class OpenVinoRunner(GraphRunner):
         except RuntimeError as error:
             raise ModelFileError(f"{path}: OpenVINO cannot read it: {str(error).splitlines()[-1]}") from None
         for ports, specs in zip((network.inputs, network.outputs), tensor_specs(manifest), strict=True):
-            received = [(port.names, tuple(port.shape), str(port.element_type.to_dtype())) for port in ports]
-            if received != [({name}, spec.shape, spec.dtype) for name, spec in specs]:
+            received = [(tuple(port.shape), str(port.element_type.to_dtype())) for port in ports]
+            named = len(ports) == len(specs) and all(name in port.names for port, (name, _) in zip(ports, specs))
+            if not named or received != [(spec.shape, spec.dtype) for _, spec in specs]:
                 raise ModelFileError(f"{path}: it is of another model than {directory / 'manifest.json'}")
         self._request = network.create_infer_request()
         self._network = network

@@ -1,4 +1,4 @@
-"""Names of the tensors of a graph, and float64 as pairs of float32; this file needs numpy alone."""
+"""float64 as pairs of float32, for runtimes that have no float64; this file needs numpy alone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from aaren.export._graph_names import LOW
 from aaren.export._manifest import TensorSpec
-
-BEFORE, AFTER = "state.", "next."
-"""Before the names of the state that goes into a graph, and of the state that comes out."""
-LOW = ".low"
-"""After the name of a float64 tensor: the second float32 tensor of its pair."""
 
 
 def split(values: ArrayLike) -> tuple[Any, Any]:

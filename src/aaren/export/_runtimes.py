@@ -78,7 +78,7 @@ RUNTIMES: dict[str, Runtime] = {
     for runtime in (
         Runtime("numpy", _later("aaren.export._numpy", "write"), _open_numpy, ("float32", "float16", "int8")),
         Runtime("c", _later("aaren.export._c", "write"), _open_c, ("float32", "int8")),
-        Runtime("openvino", _later("aaren.export._openvino", "write"), _open_openvino),
+        Runtime("openvino", _later("aaren.export._openvino", "write"), _open_openvino, ("float32", "int8")),
     )
 }
 """By name."""
