@@ -58,7 +58,7 @@ def record(load: Callable[[str], ModuleType], name: str, path: Path, *more: str)
     return found
 
 
-@pytest.mark.parametrize("name", [*TIMED, "store", "c_step"])
+@pytest.mark.parametrize("name", [*TIMED, "store", "export_step"])
 def test_each_benchmark_says_what_it_measured(name, load, tmp_path, capsys):
     """Every case has a limit, contenders with samples, and ratios; the machine is described; the last line is JSON."""
     found = record(load, name, tmp_path / "record.json")

@@ -33,7 +33,9 @@ def export(
     directory
         A new or empty folder, or an earlier export, which is replaced.
     to
-        The runtime: numpy (run.py, which needs numpy alone), or c (a .c/.h pair, a main program and a Makefile).
+        The runtime: numpy (run.py, which needs numpy alone), c (a .c/.h pair, a main program and a Makefile), onnx
+        (step.onnx, one row, and chunk.onnx, many; needs the extra aaren[onnx]), or openvino (model.xml and model.bin;
+        needs the extra aaren[openvino]).
     precision
         Of the weights: float32; float16 and int8 where the runtime can, smaller and less exact.
     """

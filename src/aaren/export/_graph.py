@@ -6,6 +6,7 @@ row before (cells, order of times, gaps, calendar) is the front's work; see `aar
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,6 +52,7 @@ class Graph(nn.Module):
         super().__init__()
         assert not chunk or has_chunk(model), "the caller asks before"
         self.chunk, self.pairs = chunk, pairs
+        model = copy.deepcopy(model)  # the caller goes on with gradients and in the mode that it was in
         inputs, outputs, state = (tuple(spec for spec in specs if 0 not in spec.shape) for specs in step_tensors(model))
         self.inputs, self.outputs, self.state = inputs, outputs, state
         self.body: nn.Module

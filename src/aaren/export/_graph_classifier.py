@@ -38,12 +38,12 @@ class ClassifierGraph(nn.Module):
         x = self.embed(torch.cat([torch.where(observed, scaled, 0), observed.float()], -1))
         position, total = state["position"], state["total"]
         if self.positions is not None:
-            places = total.of(position + torch.arange(len(x)))
+            places = total.of(position + torch.arange(x.shape[0]))
             x = x + self.positions(places)
         encoded, after = self.encoder(x, state)
-        position, total = position + len(x), total + encoded.to(total.work().dtype).sum(0)
+        position, total = position + x.shape[0], total + encoded.to(total.work().dtype).sum(0)
         mean = (total / total.of(position)).narrow()
-        logits = self.head(torch.cat([encoded[-1], mean]))
+        logits = self.head(torch.cat([encoded[-1], mean])[None])[0]
         chances = (logits.to(total.work().dtype) / self.temperature).softmax(-1)
         after |= {"position": position, "total": total, "last": encoded[-1]}
         return {"probabilities": total.of(chances)}, after

@@ -109,8 +109,8 @@ class Attention(nn.Module):
         scores, values = projected[:, : self.heads], projected[:, self.heads :].unflatten(1, (self.heads, -1))
         m, u, w = state["max_score"], state["normalizer"], state["weighted_sum"]
         work = m.work().dtype
-        logits, start = scores.to(work).expand(len(scores), -1, -1), m.work().expand(len(scores), -1)
-        places = torch.arange(len(scores))
+        logits, start = scores.to(work).expand(scores.shape[0], -1, -1), m.work().expand(scores.shape[0], -1)
+        places = torch.arange(scores.shape[0])
         after = places[:, None] > places[None, :]
         total = m
         if decay is not None:
@@ -152,7 +152,10 @@ class Recurrence(nn.Module):
         if self.chunk:
             # a scan over the maps h -> kept h + new: after `reach` doublings each reaches back to the first token
             for reach in [1 << power for power in range((CHUNK - 1).bit_length())]:
-                before = F.pad(new, (0, 0, reach, 0))[: len(x)], F.pad(kept, (0, 0, reach, 0), value=1.0)[: len(x)]
+                before = (
+                    F.pad(new, (0, 0, reach, 0))[: x.shape[0]],
+                    F.pad(kept, (0, 0, reach, 0), value=1.0)[: x.shape[0]],
+                )
                 new, kept = new + kept * before[0], kept * before[1]
         states = kept * hidden + new
         return self.out(states), states[-1]

@@ -60,7 +60,7 @@ class RunningMoments(nn.Module):
         dtype = u.work().dtype
         difference = torch.where(observed, x - about, 0).to(dtype)
         count = observed.to(dtype).cumsum(0)
-        places = torch.arange(len(x))
+        places = torch.arange(x.shape[0])
         seen = (places[:, None] >= places[None, :])[..., None] & observed[None]
         weights = torch.where(seen, (self.decay * (count[:, None] - count[None])).exp(), 0.0)
         kept = (self.decay * count).exp()
@@ -116,13 +116,13 @@ class ForecasterGraph(nn.Module):
         embedded = self.embed(torch.cat(parts, -1))
         position = state["position"]
         if self.positions is not None:
-            places = normalizer.of(position + torch.arange(len(x)))
+            places = normalizer.of(position + torch.arange(x.shape[0]))
             embedded = embedded + self.positions(places)
         encoded, after = self.encoder(embedded, state, elapsed)
 
         n = self.config.targets
         base, rows = self._base(x[:, :n], observed[:, :n], mean[-1, :n], state.get("highway"))
-        raw = self.head(encoded[-1]).unflatten(0, (self.config.horizon, n, 1 + len(self.config.quantiles)))
+        raw = self.head(encoded[-1:])[0].unflatten(0, (self.config.horizon, n, 1 + len(self.config.quantiles)))
         raw = raw * deviation[-1, :n, None] + base[..., None]
         centre, scale = (one.each(lambda y: y[:n]) for one in (self.mean, self.deviation))
         outputs = {"mean": normalizer.of(raw[..., 0]) * scale + centre}
@@ -130,7 +130,7 @@ class ForecasterGraph(nn.Module):
             ordered = normalizer.of(raw[..., 1:].sort(-1).values)
             outputs["quantiles"] = ordered * scale.each(_column) + centre.each(_column)
         after |= {"norm.max_score": state["norm.max_score"], "norm.normalizer": normalizer}
-        after |= {"norm.weighted_sum": weighted_sum, "position": position + len(x)}
+        after |= {"norm.weighted_sum": weighted_sum, "position": position + x.shape[0]}
         return outputs, after if rows is None else {**after, "highway": rows}
 
     def _base(self, x: Tensor, observed: Tensor, mean: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor | None]:

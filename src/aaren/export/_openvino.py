@@ -37,7 +37,7 @@ def write(model: Model[Any, Any], directory: Path, precision: str) -> Written:
     with torch.no_grad(), warnings.catch_warnings():
         # tracing warns of branches and constants that depend on the example: here they are the same for every row
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(graph, example, check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(graph, example, check_trace=False)
         network = package.convert_model(traced, example_input=example)
     _part(network)
     for ports, names in ((network.inputs, graph.input_names), (network.outputs, graph.output_names)):

@@ -9,9 +9,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from aaren.errors import MissingDependencyError, ModelFileError
+from aaren.data._optional import optional
+from aaren.errors import ModelFileError
 from aaren.export._graph_runner import GraphRunner, tensor_specs
-from aaren.export._manifest import Manifest
+from aaren.export._manifest import Manifest, TensorSpec
 
 FILES = ("model.xml", "model.bin")
 _OPTIONS = {
@@ -43,9 +44,7 @@ class OpenVinoRunner(GraphRunner):
         except RuntimeError as error:
             raise ModelFileError(f"{path}: OpenVINO cannot read it: {str(error).splitlines()[-1]}") from None
         for ports, specs in zip((network.inputs, network.outputs), tensor_specs(manifest), strict=True):
-            received = [(tuple(port.shape), str(port.element_type.to_dtype())) for port in ports]
-            named = len(ports) == len(specs) and all(name in port.names for port, (name, _) in zip(ports, specs))
-            if not named or received != [(spec.shape, spec.dtype) for _, spec in specs]:
+            if len(ports) != len(specs) or not all(map(_is, ports, specs)):
                 raise ModelFileError(f"{path}: it is of another model than {directory / 'manifest.json'}")
         self._request = network.create_infer_request()
         self._network = network
@@ -56,6 +55,12 @@ class OpenVinoRunner(GraphRunner):
         return [said[number] for number in range(len(said))]
 
 
+def _is(port: Any, spec: tuple[str, TensorSpec]) -> bool:
+    """Whether a tensor of the network has that name, shape and dtype."""
+    name, one = spec
+    return name in port.names and (tuple(port.shape), str(port.element_type.to_dtype())) == (one.shape, one.dtype)
+
+
 def openvino() -> Any:
     """The package, which otherwise sends word to its makers with every import.
 
@@ -63,8 +68,4 @@ def openvino() -> Any:
         MissingDependencyError: it is not installed.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: it cannot be imported
-    try:
-        import openvino
-    except ImportError:
-        raise MissingDependencyError("openvino", "openvino", "an export to OpenVINO") from None
-    return openvino
+    return optional("openvino", "an export to OpenVINO", "openvino")

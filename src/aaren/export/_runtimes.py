@@ -67,6 +67,12 @@ def _open_c(directory: Path, manifest: Manifest, **options: Any) -> Runner:
     return CRunner(manifest, directory, **options)
 
 
+def _open_onnx(directory: Path, manifest: Manifest, **options: Any) -> Runner:
+    from aaren.export._onnx_runner import OnnxRunner
+
+    return OnnxRunner(manifest, directory, **options)
+
+
 def _open_openvino(directory: Path, manifest: Manifest, **options: Any) -> Runner:
     from aaren.export._openvino_runner import OpenVinoRunner
 
@@ -78,6 +84,7 @@ RUNTIMES: dict[str, Runtime] = {
     for runtime in (
         Runtime("numpy", _later("aaren.export._numpy", "write"), _open_numpy, ("float32", "float16", "int8")),
         Runtime("c", _later("aaren.export._c", "write"), _open_c, ("float32", "int8")),
+        Runtime("onnx", _later("aaren.export._onnx", "write"), _open_onnx, ("float32", "float16", "int8")),
         Runtime("openvino", _later("aaren.export._openvino", "write"), _open_openvino, ("float32", "int8")),
     )
 }
