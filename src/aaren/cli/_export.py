@@ -34,8 +34,8 @@ def export(
         A new or empty folder, or an earlier export, which is replaced.
     to
         The runtime: numpy (run.py, which needs numpy alone), c (a .c/.h pair, a main program and a Makefile), onnx
-        (step.onnx, one row, and chunk.onnx, many; needs the extra aaren[onnx]), or openvino (model.xml and model.bin;
-        needs the extra aaren[openvino]).
+        (step.onnx, one row, and chunk.onnx, many; needs the extra aaren[onnx]), openvino (model.xml and model.bin;
+        needs aaren[openvino]), or executorch (step.pte; needs aaren[executorch]).
     precision
         Of the weights: float32; float16 and int8 where the runtime can, smaller and less exact.
     """

@@ -79,6 +79,12 @@ def _open_openvino(directory: Path, manifest: Manifest, **options: Any) -> Runne
     return OpenVinoRunner(manifest, directory, **options)
 
 
+def _open_executorch(directory: Path, manifest: Manifest, **options: Any) -> Runner:
+    from aaren.export._executorch_runner import ExecuTorchRunner
+
+    return ExecuTorchRunner(manifest, directory, **options)
+
+
 RUNTIMES: dict[str, Runtime] = {
     runtime.name: runtime
     for runtime in (
@@ -86,6 +92,7 @@ RUNTIMES: dict[str, Runtime] = {
         Runtime("c", _later("aaren.export._c", "write"), _open_c, ("float32", "int8")),
         Runtime("onnx", _later("aaren.export._onnx", "write"), _open_onnx, ("float32", "float16", "int8")),
         Runtime("openvino", _later("aaren.export._openvino", "write"), _open_openvino, ("float32", "int8")),
+        Runtime("executorch", _later("aaren.export._executorch", "write"), _open_executorch),
     )
 }
 """By name."""
