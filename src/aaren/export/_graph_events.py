@@ -63,7 +63,7 @@ class EventGraph(nn.Module):
         outputs = {}
         if self.mark_head is not None and mark is not None:
             logits = self.mark_head(both).to(interval.dtype)
-            likelihood = likelihood + logits[0].log_softmax(-1)[mark[-1]]
+            likelihood = likelihood + logits[0].log_softmax(-1).index_select(0, mark[-1:])[0]
             outputs["mark_probabilities"] = time.of(logits[1].softmax(-1))
         outputs["log_likelihood"] = time.of(torch.where(begun[-1], likelihood, math.nan))
         outputs["mean"] = time.of(mixture.mean(known.longest)[1]) * known.unit
