@@ -102,7 +102,7 @@ def test_int8(out: Out, tmp_path: Path) -> None:
 
 
 def test_nothing_is_sent_and_pytorch_is_not_needed(out: Out, tmp_path: Path) -> None:
-    """An export opens and streams in a process without PyTorch; OpenVINO's telemetry is not loaded and leaves no file."""
+    """An export opens and streams in a process without PyTorch; its telemetry is not loaded, leaves no file."""
     case = WRITTEN[0]
     code = """
 import json, sys
