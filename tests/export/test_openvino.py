@@ -25,7 +25,7 @@ from aaren.export._pairs import joined, pair_specs, paired, split
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
 WRITTEN = [cases.BY_NAME[name] for name in ("forecaster", "classifier", "events", "policy")]
-OTHER_ENCODERS = [cases.BY_NAME[name] for name in ("forecaster-learned", "forecaster-gru", "events-mingru")]
+OTHER_ENCODERS = [cases.BY_NAME[name] for name in ("forecaster-learned", "forecaster-gru", "forecaster-mingru")]
 Out = Callable[[cases.Case], Path]
 
 
@@ -102,7 +102,7 @@ def test_int8(out: Out, tmp_path: Path) -> None:
 
 
 def test_nothing_is_sent_and_pytorch_is_not_needed(out: Out, tmp_path: Path) -> None:
-    """An export opens and streams in a process without PyTorch; OpenVINO's telemetry is not loaded and leaves no file."""
+    """An export opens and streams without PyTorch; OpenVINO's telemetry is not loaded and leaves no file."""
     case = WRITTEN[0]
     code = """
 import json, sys
