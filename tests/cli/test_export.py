@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from aaren.export import RUNTIMES
 
 Command = Callable[..., Any]
 
@@ -34,6 +37,13 @@ def test_from_a_model_to_a_program(
     ran = subprocess.run([sys.executable, out / "run.py"], input=text, capture_output=True, check=True)
     lines = aaren("stream", trained, stdin=text).out.splitlines()
     assert len(ran.stdout.decode().splitlines()) == len(lines) == 19
+
+
+def test_the_help_names_every_runtime(aaren: Command) -> None:
+    """`aaren export --help` says of each runtime what the directory holds."""
+    said = " ".join(aaren("export", "--help").out.split())
+    for name in RUNTIMES:
+        assert re.search(rf"\b{name}\W+\(", said)
 
 
 @pytest.mark.usefixtures("without_shape_checks")

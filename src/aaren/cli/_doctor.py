@@ -28,6 +28,9 @@ OPTIONAL = {
     "prometheus_client": "serve",
     "uvicorn": "serve",
     "scipy": "study",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
 }
 
 
