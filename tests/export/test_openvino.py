@@ -17,7 +17,7 @@ import export_cases as cases
 import numpy as np
 import pytest
 
-from aaren.errors import MissingDependencyError, ModelFileError
+from aaren.errors import DataError, MissingDependencyError, ModelFileError
 from aaren.export import export, open_export, read_manifest, verify
 from aaren.export._manifest import TensorSpec, digest_of
 from aaren.export._pairs import joined, pair_specs, paired, split
@@ -25,7 +25,7 @@ from aaren.export._pairs import joined, pair_specs, paired, split
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 
 WRITTEN = [cases.BY_NAME[name] for name in ("forecaster", "classifier", "events", "policy")]
-OTHER_ENCODERS = [cases.BY_NAME[name] for name in ("forecaster-learned", "forecaster-gru", "events-mingru")]
+OTHER_ENCODERS = [cases.BY_NAME[name] for name in ("forecaster-learned", "forecaster-gru", "forecaster-mingru")]
 Out = Callable[[cases.Case], Path]
 
 
@@ -87,6 +87,17 @@ def test_a_state_goes_on(out: Out, tmp_path: Path) -> None:
     assert one.state()["position"] == 0
 
 
+def test_the_end_of_its_numbers(out: Out) -> None:
+    """OpenVINO counts in 32 bits: the row after the last that it can count is refused, and the state stays."""
+    case = WRITTEN[1]
+    runner = open_export(out(case))
+    runner.set_state({**runner.state(), "position": np.array(2**31 - 2)})
+    runner.update(case.rows(2).rows[0])
+    with pytest.raises(DataError, match="at most 2,147,483,647 rows"):
+        runner.update(case.rows(2).rows[1])
+    assert runner.state()["position"] == 2**31 - 1
+
+
 def test_int8(out: Out, tmp_path: Path) -> None:
     """Matrices in int8 make a smaller file that says nearly the same; the model that was exported stays as it was."""
     case, model = WRITTEN[1], WRITTEN[1].model()
@@ -102,7 +113,7 @@ def test_int8(out: Out, tmp_path: Path) -> None:
 
 
 def test_nothing_is_sent_and_pytorch_is_not_needed(out: Out, tmp_path: Path) -> None:
-    """An export opens and streams in a process without PyTorch; its telemetry is not loaded, leaves no file."""
+    """An export opens and streams without PyTorch; OpenVINO's telemetry is not loaded and leaves no file."""
     case = WRITTEN[0]
     code = """
 import json, sys

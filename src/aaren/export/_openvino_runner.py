@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from aaren.data._optional import optional
-from aaren.errors import ModelFileError
+from aaren.errors import DataError, ModelFileError
 from aaren.export._graph_runner import GraphRunner, tensor_specs
 from aaren.export._manifest import Manifest, TensorSpec
 
@@ -47,12 +47,21 @@ class OpenVinoRunner(GraphRunner):
             if len(ports) != len(specs) or not all(map(_is, ports, specs)):
                 raise ModelFileError(f"{path}: it is of another model than {directory / 'manifest.json'}")
         self._request = network.create_infer_request()
-        self._network = network
+        self._counts = [number for number, (_, spec) in enumerate(tensor_specs(manifest)[1]) if spec.dtype == "int64"]
 
     def run(self, tensors: list[NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        """One step; see `GraphRunner.run`."""
-        said = self._request.infer(tensors)
-        return [said[number] for number in range(len(said))]
+        """One step; see `GraphRunner.run`.
+
+        Raises:
+            DataError: OpenVINO, which counts in 32 bits, has come to the end of its numbers.
+        """
+        found = self._request.infer(tensors)
+        said = [found[number] for number in range(len(found))]
+        if any(said[number] < 0 for number in self._counts):
+            raise DataError(
+                "expected at most 2,147,483,647 rows, as far as OpenVINO counts; call reset()", source="stream"
+            )
+        return said
 
 
 def _is(port: Any, spec: tuple[str, TensorSpec]) -> bool:
