@@ -228,14 +228,26 @@ def test_steps_aside_for_checks_autocast_large_batches_and_other_encoders(steps:
     assert steps
 
 
-def test_a_model_that_outgrew_the_records_is_never_written_beyond(steps: list[int]) -> None:
-    """Heads that were split anew make a state that the records have no room for: the model's error, not a write."""
-    model = forecaster()
+def split_heads(model: Forecaster) -> None:
+    for layer in model.encoder.layers:
+        layer.self_attn.num_heads, layer.self_attn.head_dim = 4, 3
+
+
+def shorter_highway(model: Forecaster) -> None:
+    assert model.highway is not None
+    model.highway.rows = 2
+
+
+@pytest.mark.parametrize("change", [split_heads, shorter_highway], ids=lambda one: one.__name__)
+def test_a_model_that_does_not_fit_the_records_is_an_error(
+    change: Callable[[Forecaster], None], steps: list[int]
+) -> None:
+    """Heads or rows of another number than the records have room for: the model's error, not a write."""
+    model = forecaster(highway=4)
     pool = model.pool(3)
     pool.update(*rows(1, 3))
     before = pool.records(pool.keys()).tobytes()
-    for layer in model.encoder.layers:
-        layer.self_attn.num_heads, layer.self_attn.head_dim = 4, 3
+    change(model)
     with pytest.raises(Exception, match=r"state|expected|shape"):
         pool.update(*rows(2, 3))
     assert len(steps) == 1

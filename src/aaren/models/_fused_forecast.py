@@ -151,7 +151,7 @@ def _weights(plan: Plan, model: Forecaster) -> dict[str, Any] | None:
         plan.add_values(encoder, "norm")
     else:
         return None
-    if type(highway) is LinearHighway:
+    if type(highway) is LinearHighway and highway.rows == config.highway:
         plan.add_module(model._modules, "highway", highway)
         plan.add_values(highway, "rows", "horizon")
         found["highway"] = plan.add_weight(highway, "weight", (config.horizon, config.highway), optional=False)
