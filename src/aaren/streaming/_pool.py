@@ -134,7 +134,8 @@ class StreamPool:
         """As `update`, if all rows are one step of the model together; else None, and nothing was done.
 
         That is: no two rows have one key, none comes after a gap, is bad or has to be judged by a stream of its own for
-        another reason, and there is no store. Who must not be held up asks here first.
+        another reason, there are no more keys than `capacity`, and there is no store. Who must not be held up asks here
+        first.
         """
         return self._call(keys, rows, numbers, True).run_at_once()
 

@@ -77,6 +77,8 @@ class PoolCall:
         """Take the rows if all of them that are to be taken are plain, and of different streams; else none."""
         if len(self._distinct) < len(self._keys) or self._records.store is not None:
             return None
+        if len(self._distinct) > self._records.slots.capacity:  # one part of the keys after another is not one step
+            return None
         self._records.slots.tick()
         self._slots = self._records.bring(self._distinct, self._damaged)
         try:
