@@ -259,6 +259,7 @@ STATE = {"name": "a", "dtype": "float64", "shape": [2], "units": "of the model",
         ({"runtime": "abacus"}, "expected a runtime from numpy"),
         ({"files": []}, "files: expected an object, received list"),
         ({"state": {}}, "state: expected a list of tensors, received dict"),
+        ({"state": [{**STATE, "shape": [1 << 30]}]}, "state_bytes: expected 8589934592"),
         ({"state": [{"name": "a"}]}, "state: expected tensors with dtype, initial, name, shape, units"),
         ({"state": [{**STATE, "dtype": "object"}]}, "state: expected tensors with"),
         ({"state": [{**STATE, "shape": [-1]}]}, "state: a: expected a shape, received [-1]"),
@@ -332,3 +333,26 @@ def test_crafted_weights(damage: str, copy: Path) -> None:
         open_export(copy)
     words = {"missing": "'head.bias'", "extra": "['backdoor']", "shape": "'head.bias'", "cut": "damaged"}
     assert words.get(damage, "config.json") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"calendar": False},
+        {"calendar": ["hour_of_day"]},
+        {"calendar": [["x"]]},
+        {"scaler": 0},
+        {"schema": True},
+        {"interval_microseconds": {}},
+        {"interval_microseconds": -1e308},
+        {"interval_microseconds": ""},
+    ],
+)
+def test_preprocessing_that_cannot_be(change: dict[str, Any], copy: Path) -> None:
+    """Preprocessing that was changed, and signed again, is refused in words, whatever it became."""
+    plain = {**json.loads((copy / "preprocessing.json").read_text()), **change}
+    (copy / "preprocessing.json").write_text(json.dumps(plain))
+    rewrite(copy, preprocessing=plain)
+    signed(copy)
+    with pytest.raises(ModelFileError, match="preprocessing: expected what `save` writes"):
+        open_export(copy)

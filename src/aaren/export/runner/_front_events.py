@@ -31,21 +31,22 @@ class EventFront(Front):
 
     options = ("start",)
 
-    def prepare(self, preprocessing: Mapping[str, Any], **options: Any) -> None:
+    def prepare(self, preprocessing: Mapping[str, Any]) -> None:
         """Columns, marks, unit."""
-        if self.on_bad_row == "impute":
-            raise ValueError("on_bad_row: expected 'error' or 'skip', received 'impute'; an event cannot be guessed")
-        start = options.get("start")
-        if start is not None and not math.isfinite(start):
-            raise ValueError(f"start: expected a finite number, received {start}")
-        self.first_start: float | None = None if start is None else float(start)
         self.time_column, mark, self.sequence_column = preprocessing["columns"]
         self.marks = tuple(preprocessing["marks"])
         self.mark_column = mark or "mark"
         self.numbers = {name: number for number, name in enumerate(self.marks)}
         self.unit, self.dated = float(preprocessing["unit"]), bool(preprocessing["dated"])
         self.duplicates = preprocessing["duplicates"]
-        self.reset()
+
+    def choose(self, start: float | None = None, **_: Any) -> None:
+        """The start of a sequence."""
+        if self.on_bad_row == "impute":
+            raise ValueError("on_bad_row: expected 'error' or 'skip', received 'impute'; an event cannot be guessed")
+        if start is not None and not math.isfinite(start):
+            raise ValueError(f"start: expected a finite number, received {start}")
+        self.first_start: float | None = None if start is None else float(start)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -128,7 +129,7 @@ class EventFront(Front):
             "sequence": text_array(self.sequence),
         }
 
-    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def set_state(self, state: Mapping[str, NDArray[Any]], step: Mapping[str, NDArray[Any]]) -> None:
         """Take them back."""
         start, time = (number_of(state[name], "float64") for name in ("start", "time"))
         begun, mark = (number_of(state[name], "int64") for name in ("begun", "mark"))
