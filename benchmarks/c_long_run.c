@@ -33,7 +33,7 @@ int main(int count, char **words)
     float table[4096], value[HEAD_DIM], output[HEAD_DIM];
     for (int k = 0; k < 4096; k++)
         table[k] = normal_number();
-    begin_attention(&kept);
+    begin_layer(&kept);
     for (long step = 1; step <= steps; step++) {
         const float score = 1.5f * table[(size_t)(uniform() * 4096)];
         const size_t from = (size_t)(uniform() * (4096 - HEAD_DIM));

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -72,10 +73,8 @@ def test_export_from_a_directory_is_the_same(tmp_path: Path, exported: Exported)
     done = export(tmp_path / "model", str(tmp_path / "new" / "out"))
     assert done.manifest == read_manifest(exported(FORECASTER))
     assert done.nbytes == sum(path.stat().st_size for path in done.directory.rglob("*") if path.is_file())
-    (done.directory / "left over").touch()
     again = export(cases.BY_NAME["forecaster-gru"].model(), done.directory)
     assert read_manifest(done.directory) == again.manifest
-    assert not (done.directory / "left over").exists()
     assert [path.name for path in done.directory.parent.iterdir()] == ["out"]
     (tmp_path / "empty").mkdir()
     export(model, tmp_path / "empty")
@@ -116,6 +115,79 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="no such file"):
         export(tmp_path / "folder", tmp_path / "out")
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "thesis.tex"]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """All files of a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "runner/notes.txt", ".hidden", "__pycache__/mine"])
+@pytest.mark.parametrize("manifest", [None, '{"name": "a web page"}', '{"format": "aaren-export", "files": 3}', "["])
+def test_files_of_others_are_never_deleted(name: str, manifest: str | None, copy: Path) -> None:
+    """A manifest.json of something else is no export, and an export in which others keep a file is not replaced."""
+    if manifest is not None:
+        (copy / "manifest.json").write_text(manifest)
+    (copy / name).parent.mkdir(exist_ok=True)
+    (copy / name).write_text("mine")
+    before = content(copy)
+    with pytest.raises(ModelFileError, match="received a directory with other files"):
+        export(FORECASTER.model(), copy)
+    assert content(copy) == before
+    assert [path.name for path in copy.parent.iterdir()] == ["out"]
+
+
+def test_what_an_export_makes_of_itself_is_replaced(tmp_path: Path) -> None:
+    """The program that `make` builds and the bytecode of Python are in no next export's way, and are gone."""
+    model, out = FORECASTER.model(), tmp_path / "out"
+    export(model, out, to="c")
+    (out / "model").touch()
+    export(model, out)
+    (out / "runner" / "__pycache__").mkdir()
+    (out / "runner" / "__pycache__" / "_run.cpython-312.pyc").touch()
+    done = export(model, out, to="c")
+    assert sorted(content(out)) == sorted(done.files)
+
+
+def test_the_directory_is_as_open_as_the_user_wants(tmp_path: Path) -> None:
+    """A user whose files are his alone gets a directory that is his alone."""
+    before = os.umask(0o077)
+    try:
+        done = export(FORECASTER.model(), tmp_path / "out")
+    finally:
+        os.umask(before)
+    assert done.directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_links_and_the_directory_one_is_in(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link stays a link, and what it leads to is replaced; the directory that one is in is refused by name."""
+    link = tmp_path / "link"
+    link.symlink_to("out")
+    export(cases.BY_NAME["forecaster-gru"].model(), link)
+    assert link.is_symlink()
+    assert read_manifest(copy).config["encoder"] == "gru"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "out"]
+    monkeypatch.chdir(copy / "runner")
+    for name in (".", "..", copy):
+        with pytest.raises(ModelFileError, match="expected another directory than the one you are in"):
+            export(FORECASTER.model(), name)
+    open_export(copy)
+
+
+def test_a_name_that_is_taken_meanwhile(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the new export cannot take the name, the old one keeps it."""
+    replace = Path.replace
+
+    def refused(self: Path, target: Path) -> Path:
+        if ".exporting-" in self.name:
+            raise OSError(5, "Input/output error")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(ModelFileError, match="Input/output error"):
+        export(cases.BY_NAME["forecaster-gru"].model(), copy)
+    open_export(copy)
+    assert [path.name for path in copy.parent.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize("over", ["nothing", "an export"])
@@ -187,6 +259,7 @@ STATE = {"name": "a", "dtype": "float64", "shape": [2], "units": "of the model",
         ({"runtime": "abacus"}, "expected a runtime from numpy"),
         ({"files": []}, "files: expected an object, received list"),
         ({"state": {}}, "state: expected a list of tensors, received dict"),
+        ({"state": [{**STATE, "shape": [1 << 30]}]}, "state_bytes: expected 8589934592"),
         ({"state": [{"name": "a"}]}, "state: expected tensors with dtype, initial, name, shape, units"),
         ({"state": [{**STATE, "dtype": "object"}]}, "state: expected tensors with"),
         ({"state": [{**STATE, "shape": [-1]}]}, "state: a: expected a shape, received [-1]"),
@@ -260,3 +333,26 @@ def test_crafted_weights(damage: str, copy: Path) -> None:
         open_export(copy)
     words = {"missing": "'head.bias'", "extra": "['backdoor']", "shape": "'head.bias'", "cut": "damaged"}
     assert words.get(damage, "config.json") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"calendar": False},
+        {"calendar": ["hour_of_day"]},
+        {"calendar": [["x"]]},
+        {"scaler": 0},
+        {"schema": True},
+        {"interval_microseconds": {}},
+        {"interval_microseconds": -1e308},
+        {"interval_microseconds": ""},
+    ],
+)
+def test_preprocessing_that_cannot_be(change: dict[str, Any], copy: Path) -> None:
+    """Preprocessing that was changed, and signed again, is refused in words, whatever it became."""
+    plain = {**json.loads((copy / "preprocessing.json").read_text()), **change}
+    (copy / "preprocessing.json").write_text(json.dumps(plain))
+    rewrite(copy, preprocessing=plain)
+    signed(copy)
+    with pytest.raises(ModelFileError, match="preprocessing: expected what `save` writes"):
+        open_export(copy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from test_export import signed
 
 from aaren.data import find, find_parts, sha256_of
 from aaren.errors import DataError, ModelFileError
-from aaren.export import export, in_deviations, real_rows, verify
+from aaren.export import _verify as frame
+from aaren.export import export, in_deviations, read_manifest, real_rows, verify
 from aaren.export._answers import largest_difference
 from aaren.export._measure import _peak_memory
 from aaren.export._metrics import metric_of
@@ -118,6 +120,24 @@ def test_narrow_weights_lose_little(case: cases.Case, precision: str, tmp_path: 
     assert max(result.differences.values()) > 1e-5
     if precision == "float16":
         assert result.holds
+
+
+def test_numbers_that_are_missing_do_not_hold(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A metric over the numbers that are there is no excuse for those that are not, as of every second event."""
+    case, told = cases.BY_NAME["events"], frame._in_its_process
+    rows = case.rows(60)
+
+    def half(*given: Any) -> Any:
+        measured = told(*given)
+        measured.outputs["log_likelihood"][1::2] = np.nan
+        return measured
+
+    real = read_manifest(exported(case))
+    monkeypatch.setattr(frame, "read_manifest", lambda _: dataclasses.replace(real, precision="int8"))
+    assert verify(exported(case), rows.rows, case.model(), resets=rows.resets).holds
+    monkeypatch.setattr(frame, "_in_its_process", half)
+    monkeypatch.setattr(frame, "LOSS_BAR", np.inf)
+    assert not verify(exported(case), rows.rows, case.model(), resets=rows.resets).holds
 
 
 def test_metrics_are_what_they_are_called() -> None:

@@ -39,7 +39,7 @@ def export(
     model
         Model directory, as `aaren train` writes it.
     directory
-        A new or empty folder, or an earlier export, which is replaced.
+        A new or empty folder, or an earlier export, which is replaced if no other file is in it.
     to
         The runtime: numpy (run.py, which needs numpy alone), c (a .c/.h pair, a main program and a Makefile), onnx
         (step.onnx, one row, and chunk.onnx, many; needs the extra aaren[onnx]), openvino (model.xml and model.bin;

@@ -22,6 +22,7 @@ from aaren.nn import AarenEncoder
 
 _AROUND_PAYLOAD = 8 + 4 + 4 + 32 + 4  # magic, version, form, fingerprint, checksum
 _WORDS = """
+errno math stddef stdint stdio stdlib string
 auto break case char const continue default do double else enum extern float for goto if inline int long main register
 restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
 """
@@ -110,7 +111,8 @@ def _require(model: Model[Any, Any], precision: str, name: str) -> None:
         raise ValueError(f"precision: expected 'float32' or 'int8' for C, received {precision!r}")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", name) or name in _WORDS.split():
         raise ValueError(
-            f"name: expected small letters, digits and underscores, no word of C and not 'main', received {name!r}"
+            f"name: expected small letters, digits and underscores, no word of C, none of its headers and not 'main', "
+            f"received {name!r}"
         )
     if not finite(model):
         raise ValueError("model: expected finite weights, received others; train the model again")

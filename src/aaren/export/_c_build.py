@@ -21,7 +21,10 @@ def compiler() -> list[str]:
     Raises:
         BackendError: there is none.
     """
-    named = shlex.split(os.environ.get("CC", ""))
+    try:
+        named = shlex.split(os.environ.get("CC", ""))
+    except ValueError as error:
+        raise BackendError(f"CC: expected the command of a compiler, received {os.environ['CC']!r}, {error}") from None
     if named:
         return named
     for name in ("cc", "gcc", "clang"):
@@ -49,7 +52,7 @@ def load_library(source: Path, *defines: str) -> ctypes.CDLL:
         for tuned in (["-march=native"], []):  # not every compiler knows this machine
             try:
                 done = subprocess.run(
-                    [*command, *tuned, str(source), "-o", str(library), "-lm"],
+                    [*command, *tuned, str(source.absolute()), "-o", str(library), "-lm"],
                     capture_output=True,
                     text=True,
                     check=False,

@@ -16,7 +16,7 @@ from aaren.export._c_build import load_library
 from aaren.export._c_tensors import HEADER, answer_fields, sizes
 from aaren.export._manifest import Manifest
 from aaren.export._runner import Arrays, Runner
-from aaren.export.runner._front import number_of
+from aaren.export.runner._front import count_of
 from aaren.export.runner._open import make_front
 
 _FRONT = "front."
@@ -39,25 +39,33 @@ class CRunner(Runner):
     Raises:
         BackendError: there is no C compiler, or it refuses the sources.
         ModelFileError: there is not exactly one header.
+        ValueError: an option cannot be, such as a `start` of events, which the sources do not know.
     """
 
     def __init__(self, manifest: Manifest, directory: Path, **options: Any) -> None:
         super().__init__(manifest)
+        if options.get("start") is not None:
+            raise ValueError(
+                f"start: expected None for an export to C, where a sequence starts with its first event, received "
+                f"{options['start']}; export to another runtime"
+            )
         self.front = make_front(manifest, **options)
         self._rows = 0
         name = source_name(manifest, directory)
-        gap = options.get("max_gap", 10_000)
+        gap = getattr(self.front, "max_gap", 0)
         library = load_library(directory / f"{name}.c", f"{name.upper()}_DOUBLE=1", f"{name.upper()}_MAX_GAP={gap}")
         self._call = {
             part: getattr(library, f"{name}_{part}") for part in ("init", "update", "save", "load", "error_text")
         }
+        if manifest.kind == "policy":
+            self._call["reset"] = getattr(library, f"{name}_reset")
         self._call["error_text"].restype = ctypes.c_char_p
         self._quantile = getattr(library, f"{name}_quantile", None)
         self._fields = answer_fields(manifest.kind, manifest.config)
         self._places = sizes(self._fields)
         # the struct in C is at most as large as a saved state and the padding of some members
         self._state = ctypes.create_string_buffer(2 * self._record_bytes + 1024)
-        self._call["init"](self._state)
+        self.reset()
 
     @property
     def _record_bytes(self) -> int:
@@ -113,16 +121,20 @@ class CRunner(Runner):
         kept = ctypes.create_string_buffer(self._state.raw, len(self._state))
         self._raise(self._call["load"](kept, record, ctypes.c_size_t(len(record))))
         try:
-            rows = number_of(front.pop("rows"), "int64")
-            self.front.set_state(front)
+            rows = count_of(front.pop("rows"))
+            self.front.set_state(front, state)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelFileError(f"state: damaged: {error}") from None
         self._state, self._rows = kept, rows
 
     def reset(self) -> None:
         """Begin a new series, sequence or episode."""
-        self._call["init"](self._state)
         self.front.reset()
+        if "reset" in self._call:
+            target = float(self.front.state()["return_to_go"])
+            self._raise(self._call["reset"](self._state, ctypes.c_double(target)))
+        else:
+            self._call["init"](self._state)
 
     def _update(self, checked: Any, number: int) -> Arrays:
         """A checked row through the library."""

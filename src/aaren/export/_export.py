@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import secrets
 import shutil
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from aaren._version import __version__
 from aaren.errors import ModelFileError
-from aaren.export._manifest import FILE, Manifest, digest_of, read_manifest
+from aaren.export._manifest import FILE, FORMAT, Manifest, digest_of, read_manifest
 from aaren.export._runner import Runner
 from aaren.export._runtimes import RUNTIMES, Runtime
 
@@ -40,7 +42,8 @@ def export(model: Any, directory: str | Path, to: str = "numpy", precision: str 
 
     Args:
         model: a trained model of any kind, or the directory of one.
-        directory: a new or empty one, or an export, which is replaced. It appears whole or not at all.
+        directory: a new or empty one, or an export, which is replaced if it holds nothing else. It appears whole or not
+            at all.
         to: name of the runtime; see `RUNTIMES`.
         precision: of the weights: "float32", "float16" or "int8", as the runtime can.
 
@@ -62,19 +65,21 @@ def export(model: Any, directory: str | Path, to: str = "numpy", precision: str 
     if precision not in runtime.precisions:
         raise ValueError(f"precision: expected one of {', '.join(runtime.precisions)} for {to}, received {precision!r}")
     directory = Path(directory)
-    _require_free(directory)
+    target = directory.resolve()  # where a link leads
+    _require_free(directory, target)
     if isinstance(model, str | Path):
         model = load(model)
     RecordLayout(model.stream())  # refuses a model whose state grows, or that has no preprocessing
     if {weight.dtype for weight in model.state_dict().values()} != {_float32()}:
         raise ValueError("model: expected weights in float32, received others; call model.float()")
     try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.exporting-", dir=directory.parent))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = target.with_name(f".{target.name}.exporting-{secrets.token_hex(4)}")
+        staging.mkdir()
         try:
-            staging.chmod(0o755)  # a temporary directory is its owner's alone
             manifest = _write(runtime, model, staging, precision)
-            _replace(directory, staging)
+            _require_free(directory, target)  # again, since writing takes a while
+            _replace(target, staging)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as error:
@@ -113,15 +118,37 @@ def _runtime(name: str) -> Runtime:
     return RUNTIMES[name]
 
 
-def _require_free(directory: Path) -> None:
-    """Refuse a directory that holds something else than an export."""
+def _require_free(directory: Path, target: Path) -> None:
+    """Refuse a directory that holds something else than an export; `target` is where it is, without links."""
     if directory.exists() and not directory.is_dir():
         raise ModelFileError(f"{directory}: expected a directory to export into, received a file; choose another name")
-    if directory.is_dir() and any(directory.iterdir()) and not (directory / FILE).is_file():
+    if Path.cwd().is_relative_to(target):
+        raise ModelFileError(
+            f"{directory}: expected another directory than the one you are in, which cannot be replaced; name one in it"
+        )
+    others = _others(target) if directory.is_dir() else []
+    if others:
         raise ModelFileError(
             f"{directory}: expected a new or empty directory, or an export to replace, received a directory with other "
-            "files; choose another name"
+            f"files ({', '.join(others[:3])}{', ...' if len(others) > 3 else ''}); choose another name, or move them"
         )
+
+
+def _others(directory: Path) -> list[str]:
+    """Files of a directory that no export has written: neither in its manifest nor made of what is in it."""
+    names: set[str] = set()
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        data = json.loads((directory / FILE).read_text(encoding="utf-8"))
+        if isinstance(data, dict) and data.get("format") == FORMAT and isinstance(data.get("files"), dict):
+            names = {FILE, *data["files"]}
+    names |= {PurePosixPath(name).stem for name in names if name.endswith(".h")}  # the program that `make` builds
+    return sorted(
+        name
+        for path in directory.rglob("*")
+        if not path.is_dir() or path.is_symlink()
+        if (name := path.relative_to(directory).as_posix()) not in names
+        if not names or path.parent.name != "__pycache__" or path.suffix != ".pyc"
+    )
 
 
 def _write(runtime: Runtime, model: Any, staging: Path, precision: str) -> Manifest:
@@ -153,5 +180,9 @@ def _replace(directory: Path, staging: Path) -> None:
     directory.replace(old)
     try:
         staging.replace(directory)
+    except OSError:
+        with contextlib.suppress(OSError):  # another export has taken the name
+            old.replace(directory)
+        raise
     finally:
         shutil.rmtree(old, ignore_errors=True)

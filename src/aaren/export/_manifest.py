@@ -55,8 +55,15 @@ class TensorSpec:
 
     def first(self) -> NDArray[Any]:
         """The tensor before the first token."""
+        return np.array(self.spread())
+
+    def spread(self) -> NDArray[Any]:
+        """The same to look at, in the memory of `initial` alone, however large the shape; ValueError if it has another.
+
+        TypeError or OverflowError if `initial` is no number of the dtype.
+        """
         plain = _UNSPEAKABLE.get(self.initial, self.initial) if isinstance(self.initial, str) else self.initial
-        return np.array(np.broadcast_to(np.asarray(plain, dtype=self.dtype), self.shape))
+        return np.broadcast_to(np.asarray(plain, dtype=self.dtype), self.shape)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -193,7 +200,7 @@ def _specs(data: Any, path: Path, part: str) -> tuple[TensorSpec, ...]:
         specs.append(TensorSpec(**{**entry, "shape": tuple(shape)}))
         if part == "state":
             try:
-                specs[-1].first()
+                specs[-1].spread()
             except (TypeError, ValueError, OverflowError):
                 raise ModelFileError(
                     f"{path}: state: {entry['name']}: initial: expected numbers of its shape"

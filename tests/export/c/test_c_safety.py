@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from c_cases import CASES, Case, forecaster, shaken
+from c_cases import CASES, Case, answer, forecaster, shaken
 
 import aaren.export
 from aaren import Forecaster
-from aaren.errors import ModelFileError
+from aaren.errors import BackendError, DataError, ModelFileError
 from aaren.export._c import write_c
 from conftest import compilers
 
@@ -113,6 +113,50 @@ def test_refused_rows_of_the_program(tmp_path: Path, compile_c: Callable[..., Pa
 
 
 @needs_compiler
+def test_bytes_that_are_no_rows(tmp_path: Path, compile_c: Callable[..., Path]) -> None:
+    """A NUL, a line without end, a column twice and a full disk are named; every other row is said, none in silence."""
+    one = CASES["forecaster"]()
+    write_c(one.model, tmp_path)
+    program = compile_c(tmp_path, *SANITIZERS, "main.c", "model.c")
+    header, *lines = one.csv.encode().splitlines(keepends=True)[:8]
+    bad = [b"\0" + lines[2], lines[2][:9] + b"\0" + lines[2][9:], lines[2][:-1] + b"\0\n", b"a" * 70_000 + b"\n"]
+
+    def run(text: bytes, *options: str, **more: Any) -> Any:
+        return subprocess.run([program, *options], input=text, check=False, **{"capture_output": True, **more})
+
+    clean = run(header + b"".join(lines))
+    assert clean.returncode == 0
+    mixed = run(header + b"".join([*lines[:2], *bad, *lines[2:]]), "--skip")
+    assert [row.partition(b", ")[2] for row in mixed.stdout.splitlines()] == [
+        row.partition(b", ")[2] for row in clean.stdout.splitlines()
+    ]
+    said = [f"line {4 + place}: expected a shorter line, of text" for place in range(4)]
+    assert mixed.stderr.decode().splitlines() == said
+    for row in bad:
+        assert run(header + row).returncode == 1
+    whole = run(header + b"".join(lines).rstrip(b"\n"))
+    assert whole.stdout == clean.stdout
+    twice = run(header.replace(b"MUFL", b"OT") + lines[0])
+    assert twice.returncode == 1
+    assert twice.stderr.startswith(b"expected one column 'OT' in the header, received 2")
+    if Path("/dev/full").exists():
+        with Path("/dev/full").open("wb") as full:
+            lost = run(header + lines[0], "--state", str(tmp_path / "s"), capture_output=False, stdout=full, stderr=-1)
+        assert lost.returncode == 1
+        assert b"cannot be written" in lost.stderr
+        assert not (tmp_path / "s").exists()
+
+
+@needs_compiler
+@pytest.mark.parametrize("double", [0, 1])
+@pytest.mark.parametrize("name", ["begin", "product", "attention", "exchange", "e"])
+def test_names_inside_and_outside(name: str, double: int, tmp_path: Path, compile_c: Callable[..., Path]) -> None:
+    """A name is never that of something inside."""
+    write_c(CASES["forecaster-elapsed"]().model, tmp_path, name=name)
+    compile_c(tmp_path, "-fsyntax-only", f"-D{name.upper()}_DOUBLE={double}", f"{name}.c", "main.c")
+
+
+@needs_compiler
 def test_state_of_the_runner(kind: Case, tmp_path: Path) -> None:
     """A runner's state goes out and in by name, through a file too; numbers that cannot be are refused."""
     aaren.export.export(kind.model, tmp_path / "out", to="c")
@@ -141,6 +185,37 @@ def test_state_of_the_runner(kind: Case, tmp_path: Path) -> None:
     )
 
 
+@needs_compiler
+def test_options_of_the_runner(tmp_path: Path) -> None:
+    """A return and a gap that are asked for are the library's, after a reset too; a start is refused."""
+    for name, options in (("policy", {"target_return": 900.0}), ("forecaster", {"max_gap": 1})):
+        case = CASES[name]()
+        aaren.export.export(case.model, tmp_path / name, to="c")
+        runner, stream = aaren.export.open_export(tmp_path / name, **options), case.model.stream(**options)
+        for row in case.rows[:6]:
+            ours, theirs = runner.update(row), answer(stream, row)
+            for output, value in theirs.items():
+                np.testing.assert_allclose(ours[output], value, rtol=1e-4, atol=1e-4)
+        if name == "policy":
+            runner.reset()
+            assert runner.update(case.rows[0])["return_to_go"] == 900
+        else:
+            with pytest.raises(DataError, match="at most max_gap = 1 missing rows"):
+                runner.update(case.rows[9])
+    aaren.export.export(CASES["events"]().model, tmp_path / "events", to="c")
+    with pytest.raises(ValueError, match="start: expected None for an export to C"):
+        aaren.export.open_export(tmp_path / "events", start=0.0)
+
+
+def test_a_compiler_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable CC that is no command, or one that is not there, is named."""
+    aaren.export.export(CASES["classifier"]().model, tmp_path / "out", to="c")
+    for command, words in (('"', "CC: expected the command of a compiler"), ("/nowhere/cc", "does not run")):
+        monkeypatch.setenv("CC", command)
+        with pytest.raises(BackendError, match=words):
+            aaren.export.open_export(tmp_path / "out")
+
+
 def test_refused_models(tmp_path: Path) -> None:
     """Other encoders, windows, names that C has, and models without preprocessing are refused in plain words."""
     with pytest.raises(ValueError, match="expected encoder='aaren' for C, received 'gru'"):
@@ -150,7 +225,7 @@ def test_refused_models(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected preprocessing"):
         write_c(shaken(lambda: Forecaster(inputs=1, targets=1, horizon=1)), tmp_path)
     good = CASES["classifier"]().model
-    for name in ("while", "main", "A", "1a", "a b", "x" * 40):
+    for name in ("while", "main", "stdint", "A", "1a", "a b", "x" * 40):
         with pytest.raises(ValueError, match="name: expected small letters"):
             write_c(good, tmp_path, name=name)
     with pytest.raises(ValueError, match="precision: expected 'float32' or 'int8'"):

@@ -31,7 +31,7 @@ static void add(float *high, float *low, float b)
 }
 
 /* What the float product a * b lacks, exactly. */
-static float product_error(float a, float b, float rounded)
+static float product_rest(float a, float b, float rounded)
 {
 #if defined(FP_FAST_FMAF) || defined(__FP_FAST_FMAF) || defined(__ARM_FEATURE_FMA)
     return fmaf(a, b, -rounded);
@@ -44,7 +44,7 @@ static float product_error(float a, float b, float rounded)
 
 static void scale(float *high, float *low, float by)
 {
-    const float rounded = *high * by, rest = *low * by + product_error(*high, by, rounded);
+    const float rounded = *high * by, rest = *low * by + product_rest(*high, by, rounded);
     *high = rounded + rest;
     *low = rest - (*high - rounded);
 }
@@ -88,7 +88,7 @@ static void attend(@name@_attention *kept, int head, float score, float log_deca
 #define NOTHING (-INFINITY)
 #endif
 
-static void begin_attention(@name@_attention *kept)
+static void begin_layer(@name@_attention *kept)
 {
     memset(kept, 0, sizeof *kept);
     for (int head = 0; head < HEADS; head++)

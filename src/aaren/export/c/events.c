@@ -197,7 +197,7 @@ int @name@_init(@name@_state *state)
         return @NAME@_ERROR_POINTER;
     memset(state, 0, sizeof *state);
     for (int l = 0; l < LAYERS; l++)
-        begin_attention(state->encoder + l);
+        begin_layer(state->encoder + l);
     return @NAME@_OK;
 }
 

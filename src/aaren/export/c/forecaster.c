@@ -146,7 +146,7 @@ int @name@_init(@name@_state *state)
             state->highway[p][t] = NAN;
 //.
     for (int l = 0; l < LAYERS; l++)
-        begin_attention(state->encoder + l);
+        begin_layer(state->encoder + l);
     return @NAME@_OK;
 }
 

@@ -20,28 +20,32 @@
 enum { LINE = 1 << 16, CELLS = 4096, COLUMNS = @column_count@ };
 
 static const char *const columns[COLUMNS] = {@column_names@};
-static char line[LINE + 2];
+static char line[LINE + 1];
 static char *cells[CELLS];
 static int places[COLUMNS];
 static long number; /* of the line */
 
-/* The next line that is not empty, without its end; 0 at the end, -1 if it is too long. */
+/* The next line that is not empty, without its end; 0 at the end, -1 if it is too long or has a NUL in it. */
 static int next_line(void)
 {
-    while (fgets(line, sizeof line, stdin)) {
-        size_t length = strlen(line);
+    int c;
+    do {
+        size_t length = 0;
+        int sound = 1;
         number++;
-        if (length && line[length - 1] != '\n' && !feof(stdin)) {
-            int c;
-            while ((c = getchar()) != '\n' && c != EOF)
-                ;
-            return -1;
+        while ((c = getchar()) != '\n' && c != EOF) {
+            sound &= c && length < LINE;
+            if (sound)
+                line[length++] = (char)c;
         }
-        while (length && (line[length - 1] == '\n' || line[length - 1] == '\r'))
-            line[--length] = 0;
+        if (!sound)
+            return -1;
+        while (length && line[length - 1] == '\r')
+            length--;
+        line[length] = 0;
         if (length)
             return 1;
-    }
+    } while (c != EOF);
     return 0;
 }
 
@@ -144,12 +148,14 @@ static int find_columns(void)
         return -1;
     }
     for (int k = 0; k < COLUMNS; k++) {
-        places[k] = -1;
+        int found = 0;
         for (int at = 0; at < count; at++)
-            if (!strcmp(stripped(cells[at]), columns[k]))
+            if (!strcmp(stripped(cells[at]), columns[k])) {
                 places[k] = at;
-        if (places[k] < 0) {
-            fprintf(stderr, "expected a column '%s' in the header\n", columns[k]);
+                found++;
+            }
+        if (found != 1) {
+            fprintf(stderr, "expected one column '%s' in the header, received %d\n", columns[k], found);
             return -1;
         }
     }
@@ -173,7 +179,7 @@ static int load(const char *path, @name@_state *state)
     unsigned char bytes[@NAME@_STATE_BYTES + 1];
     FILE *file = fopen(path, "rb");
     if (!file)
-        return errno == ENOENT ? @NAME@_OK : @NAME@_ERROR_POINTER;
+        return errno == ENOENT ? @NAME@_OK : @NAME@_ERROR_FORMAT;
     const size_t size = fread(bytes, 1, sizeof bytes, file);
     fclose(file);
     return @name@_load(state, bytes, size);
@@ -220,7 +226,7 @@ int main(int count, char **words)
     while (!result && (read = next_line()) != 0) {
         const char *wrong = 0;
         if (read < 0)
-            wrong = "expected a shorter line";
+            wrong = "expected a shorter line, of text";
         else if (split() != width)
             wrong = "expected as many cells as in the header";
         else
@@ -229,7 +235,10 @@ int main(int count, char **words)
             fprintf(stderr, "line %ld: %s\n", number, wrong);
             result = !skip;
         }
-        fflush(stdout);
+        if (fflush(stdout) || ferror(stdout)) {
+            fprintf(stderr, "line %ld: what is said after it cannot be written\n", number);
+            return 1;
+        }
     }
     if (path && !save(path, &state)) {
         fprintf(stderr, "%s: the state cannot be written\n", path);

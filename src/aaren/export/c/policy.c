@@ -90,7 +90,7 @@ int @name@_reset(@name@_state *state, double target_return)
     memset(state, 0, sizeof *state);
     state->return_to_go = target_return;
     for (int l = 0; l < LAYERS; l++)
-        begin_attention(state->encoder + l);
+        begin_layer(state->encoder + l);
     return @NAME@_OK;
 }
 

@@ -15,6 +15,8 @@ from aaren.errors import DataError, ModelFileError
 Arrays = dict[str, NDArray[Any]]
 NO_TIME = np.iinfo(np.int64).min
 """Stands for a time that is not there, as NaT does."""
+MOST = 1 << 62
+"""Rows that a stream may have had: whole numbers of 64 bits count on from there."""
 ON_BAD_ROW = ("error", "skip", "impute")
 
 
@@ -47,13 +49,18 @@ class Front(ABC):
                 raise TypeError(f"{name}: expected an option from {', '.join(('on_bad_row', *self.options))}")
         self.on_bad_row, self.config = on_bad_row, config
         try:
-            self.prepare(preprocessing, **options)
-        except (KeyError, AttributeError, DataError) as error:
+            self.prepare(preprocessing)
+        except (KeyError, AttributeError, TypeError, ValueError, OverflowError, DataError) as error:
             raise ModelFileError(f"preprocessing: expected what `save` writes; {error}") from None
+        self.choose(**options)
+        self.reset()
 
     @abstractmethod
-    def prepare(self, preprocessing: Mapping[str, Any], **options: Any) -> None:
-        """Read the preprocessing and the options of the kind."""
+    def prepare(self, preprocessing: Mapping[str, Any]) -> None:
+        """Read the preprocessing, and of the configuration what it takes; any error says that it is damaged."""
+
+    def choose(self, **options: Any) -> None:  # noqa: B027 (a classifier has none)
+        """Take the options of the kind; ValueError if one cannot be."""
 
     @property
     @abstractmethod
@@ -89,8 +96,13 @@ class Front(ABC):
         """What it keeps between rows."""
 
     @abstractmethod
-    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Take back what `state` gave; KeyError, TypeError or ValueError if it cannot be."""
+    def set_state(self, state: Mapping[str, NDArray[Any]], step: Mapping[str, NDArray[Any]]) -> None:
+        """Take back what `state` gave; KeyError, TypeError or ValueError if it cannot be.
+
+        Args:
+            state: its own part.
+            step: the step's, which must have come as far.
+        """
 
     def require_finite(self, outputs: Arrays, number: int) -> None:
         """Refuse a finite row that is too large for the model.
@@ -125,6 +137,14 @@ def number_of(array: NDArray[Any], dtype: str) -> Any:
     if array.shape != () or array.dtype != dtype:
         raise ValueError(f"expected one number of {dtype}, received {array.dtype} {array.shape}")
     return array.item()
+
+
+def count_of(array: NDArray[Any]) -> int:
+    """The one number of an array that counts rows; ValueError for one that cannot."""
+    count: int = number_of(array, "int64")
+    if not 0 <= count <= MOST:
+        raise ValueError(f"expected a number of rows, received {count}")
+    return count
 
 
 def rounded(value: float) -> float | None:

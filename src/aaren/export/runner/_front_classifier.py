@@ -12,7 +12,7 @@ from aaren.data._checked_row import checked_row
 from aaren.data._rows import Row
 from aaren.data._scale import Scaler
 from aaren.data._series import Schema
-from aaren.export.runner._front import Arrays, Front, number_of
+from aaren.export.runner._front import Arrays, Front, count_of
 
 
 class ClassifierFront(Front):
@@ -20,12 +20,11 @@ class ClassifierFront(Front):
 
     finite = "probabilities"
 
-    def prepare(self, preprocessing: Mapping[str, Any], **options: Any) -> None:
+    def prepare(self, preprocessing: Mapping[str, Any]) -> None:
         """Channels and classes."""
         self.scaler = Scaler.from_dict(preprocessing["scaler"])
         self.schema = Schema(self.scaler.names)
         self.classes = tuple(preprocessing["classes"])
-        self.length = 0
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -59,6 +58,9 @@ class ClassifierFront(Front):
         """Rows of the series so far."""
         return {"length": np.array(self.length, dtype=np.int64)}
 
-    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def set_state(self, state: Mapping[str, NDArray[Any]], step: Mapping[str, NDArray[Any]]) -> None:
         """Take it back."""
-        self.length = number_of(state["length"], "int64")
+        length = count_of(state["length"])
+        if length != int(step["position"]):
+            raise ValueError(f"expected {int(step['position'])} rows of the series, received {length}")
+        self.length = length

@@ -20,19 +20,20 @@ class EventFront(Front):
 
     options = ("start",)
 
-    def prepare(self, preprocessing: Mapping[str, Any], **options: Any) -> None:
+    def prepare(self, preprocessing: Mapping[str, Any]) -> None:
         """Columns, marks, unit."""
-        if self.on_bad_row == "impute":
-            raise ValueError("on_bad_row: expected 'error' or 'skip', received 'impute'; an event cannot be guessed")
-        start = options.get("start")
-        if start is not None and not math.isfinite(start):
-            raise ValueError(f"start: expected a finite number, received {start}")
-        self.first_start: float | None = None if start is None else float(start)
         time, mark, sequence = preprocessing["columns"]
         self.marks, self.dated = tuple(preprocessing["marks"]), bool(preprocessing["dated"])
         unit, duplicates = float(preprocessing["unit"]), preprocessing["duplicates"]
         self.rules = EventRules(time, mark or "mark", sequence, self.marks, self.dated, unit, duplicates)
-        self.reset()
+
+    def choose(self, start: float | None = None, **_: Any) -> None:
+        """The start of a sequence."""
+        if self.on_bad_row == "impute":
+            raise ValueError("on_bad_row: expected 'error' or 'skip', received 'impute'; an event cannot be guessed")
+        if start is not None and not math.isfinite(start):
+            raise ValueError(f"start: expected a finite number, received {start}")
+        self.first_start: float | None = None if start is None else float(start)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -92,7 +93,7 @@ class EventFront(Front):
             "sequence": text_array(self.sequence),
         }
 
-    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def set_state(self, state: Mapping[str, NDArray[Any]], step: Mapping[str, NDArray[Any]]) -> None:
         """Take them back."""
         start, time = (number_of(state[name], "float64") for name in ("start", "time"))
         begun, mark = (number_of(state[name], "int64") for name in ("begun", "mark"))

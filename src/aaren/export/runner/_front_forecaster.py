@@ -18,6 +18,7 @@ from aaren.export.runner._front import (
     NO_TIME,
     Arrays,
     Front,
+    count_of,
     number_of,
     rounded,
     text_array,
@@ -32,18 +33,24 @@ class ForecasterFront(Front):
     options = ("max_gap",)
     finite = "mean"
 
-    def prepare(self, preprocessing: Mapping[str, Any], **options: Any) -> None:
+    def prepare(self, preprocessing: Mapping[str, Any]) -> None:
         """Columns, scale, calendar, interval."""
-        self.max_gap = int(options.get("max_gap", 10_000))
-        if self.max_gap < 0:
-            raise ValueError(f"max_gap: expected a whole number of rows, at least 0, received {self.max_gap}")
         self.schema = Schema.from_dict(preprocessing["schema"])
         self.scaler = Scaler.from_dict(preprocessing["scaler"])
         self.calendar = tuple(preprocessing["calendar"])
+        self.by_time = self.config["decay"] == "time"
+        features = calendar_features(np.zeros(1, dtype="datetime64[us]"), self.calendar).shape[1]
+        if features != self.config["calendar"] or (features and not self.schema.time):
+            raise ValueError(f"calendar: expected {self.config['calendar']} features of a time, received {features}")
         micro = preprocessing["interval_microseconds"]
         self.interval = None if micro is None else np.timedelta64(int(micro), "us")
         self.irregular = bool(preprocessing["irregular"])
-        self.reset()
+
+    def choose(self, max_gap: int = 10_000, **_: Any) -> None:
+        """Rows that may be missing between two rows."""
+        self.max_gap = int(max_gap)
+        if self.max_gap < 0:
+            raise ValueError(f"max_gap: expected a whole number of rows, at least 0, received {self.max_gap}")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -77,7 +84,7 @@ class ForecasterFront(Front):
             times = row.time - self.interval * np.arange(missing, -1, -1)
             for token, features in zip(tokens, calendar_features(times, self.calendar), strict=True):
                 token["calendar"] = features
-        if self.config["decay"] == "time":
+        if self.by_time:
             elapsed = np.ones(missing + 1, dtype=np.float32)
             if not self.taken:
                 elapsed[0] = 0
@@ -115,9 +122,11 @@ class ForecasterFront(Front):
             "taken": np.array(self.taken, dtype=np.int64),
         }
 
-    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def set_state(self, state: Mapping[str, NDArray[Any]], step: Mapping[str, NDArray[Any]]) -> None:
         """Take them back."""
         micro, series = number_of(state["time_microseconds"], "int64"), text_of(state["series"])
-        taken = number_of(state["taken"], "int64")
+        taken = count_of(state["taken"])
+        if taken > int(step["position"]):  # which counts the rows that were missing too
+            raise ValueError(f"expected at most {int(step['position'])} rows, received {taken}")
         self.time = None if micro == NO_TIME else np.datetime64(micro, "us")
         self.series, self.taken = series, taken

@@ -23,15 +23,19 @@ class PolicyFront(Front):
 
     options = ("target_return",)
 
-    def prepare(self, preprocessing: Mapping[str, Any], **options: Any) -> None:
-        """Scales, and the return to ask for."""
+    def prepare(self, preprocessing: Mapping[str, Any]) -> None:
+        """Scales, and the return that is asked for."""
         self.scaler = Scaler.from_dict(preprocessing["scaler"])
         self.schema = Schema(self.scaler.names, ("reward",))
-        asked, self.return_scale = options.get("target_return"), float(preprocessing["return_scale"])
-        self.target = float(preprocessing["target_return"] if asked is None else asked)
+        self.return_scale = float(preprocessing["return_scale"])
+        self.target = float(preprocessing["target_return"])
+        self.longest = int(self.config["max_episode_steps"])
+
+    def choose(self, target_return: float | None = None, **_: Any) -> None:
+        """Another return to ask for."""
+        self.target = self.target if target_return is None else float(target_return)
         if not abs(self.target / self.return_scale) <= LARGEST:
-            raise ValueError(f"target_return: expected a finite number that float32 can hold, received {asked}")
-        self.reset()
+            raise ValueError(f"target_return: expected a finite number that float32 can hold, received {target_return}")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -59,7 +63,7 @@ class PolicyFront(Front):
             scale=self.return_scale,
             impute=impute,
         )
-        require_room(self.steps, self.config["max_episode_steps"], number)
+        require_room(self.steps, self.longest, number)
         return checked_observation(self.scaler, parsed.values[:-1], number, impute=impute), reward
 
     def tokens(self, checked: Checked) -> list[Arrays]:
@@ -80,9 +84,11 @@ class PolicyFront(Front):
         """Steps of the episode, and what is still to come of the return."""
         return {"steps": np.array(self.steps, dtype=np.int64), "return_to_go": np.array(self.to_go)}
 
-    def set_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+    def set_state(self, state: Mapping[str, NDArray[Any]], step: Mapping[str, NDArray[Any]]) -> None:
         """Take them back."""
         steps, to_go = number_of(state["steps"], "int64"), number_of(state["return_to_go"], "float64")
-        if not 0 <= steps <= self.config["max_episode_steps"] or not math.isfinite(to_go):
+        if not 0 <= steps <= self.longest or not math.isfinite(to_go):
             raise ValueError(f"expected steps of an episode and a finite return, received {steps} and {to_go}")
+        if (max(steps - 1, 0), to_go) != (int(step["memory.timestep"]), float(step["return_to_go"])):
+            raise ValueError(f"{steps} steps and a return of {to_go} to come are not what the model was told")
         self.steps, self.to_go = steps, to_go

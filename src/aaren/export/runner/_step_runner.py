@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from aaren.errors import DataError, ModelFileError
 from aaren.export._manifest import Manifest
 from aaren.export._runner import Arrays, Runner
-from aaren.export.runner._front import Front, number_of
+from aaren.export.runner._front import MOST, Front, count_of
 
-FRONT = "front."
+FRONT, NORMALIZER = "front.", ".normalizer"
 
 
 class StepRunner(Runner):
@@ -88,10 +88,11 @@ class StepRunner(Runner):
         if set(front) != expected:
             raise ModelFileError(f"state: expected {sorted(FRONT + n for n in expected)}, received others")
         try:
-            rows = number_of(front.pop("rows"), "int64")
-            if rows < 0:
-                raise ValueError(f"rows: expected 0 or more, received {rows}")
-            self.front.set_state(front)
+            for spec in self.manifest.state:
+                if spec.name.endswith(NORMALIZER):
+                    _check_weights(spec.name, state)
+            rows = count_of(front.pop("rows"))
+            self.front.set_state(front, state)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelFileError(f"state: damaged: {error}") from None
         self._rows = rows
@@ -109,6 +110,8 @@ def _check(name: str, received: NDArray[Any] | None, first: NDArray[Any]) -> Non
         found = "none" if received is None else f"{received.shape} {received.dtype}"
         raise ModelFileError(f"state: tensor {name!r}: expected {first.shape} {first.dtype}, received {found}")
     if first.dtype.kind != "f":
+        if not ((received >= 0) & (received <= MOST)).all():
+            raise ModelFileError(f"state: tensor {name!r}: expected a number of rows, received {received}")
         return
     fine = np.isfinite(received)
     if np.isnan(first).any():
@@ -117,3 +120,10 @@ def _check(name: str, received: NDArray[Any] | None, first: NDArray[Any]) -> Non
         fine |= np.isneginf(received)
     if not fine.all():
         raise ModelFileError(f"state: tensor {name!r}: expected finite numbers, received others; it is damaged")
+
+
+def _check_weights(name: str, state: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse a sum of weights that is not above 0, where there was a token."""
+    weights, score = np.asarray(state[name]), np.asarray(state[name.removesuffix(NORMALIZER) + ".max_score"])
+    if not np.where(np.isneginf(score), weights == 0, weights > 0).all():
+        raise ValueError(f"tensor {name!r}: expected sums of weights above 0, received {weights}")
