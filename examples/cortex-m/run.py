@@ -26,6 +26,7 @@ import numpy as np
 import aaren
 import aaren.export
 from aaren.data import RowReader, parse_row
+from aaren.errors import AarenError
 
 HERE = Path(__file__).parent
 FLAGS = """
@@ -117,6 +118,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--precision", choices=["float32", "int8"], default="float32", help="of the weights")
     parser.add_argument("--rows", dest="count", type=int, default=300, help="rows to run (default 300)")
     chosen = parser.parse_args(argv)
+    try:
+        return _run(parser, chosen)
+    except subprocess.CalledProcessError as error:  # the linker has said what does not fit
+        print(f"run.py: {error.cmd[0]} ended with exit code {error.returncode}; see above", file=sys.stderr)
+    except (AarenError, OSError) as error:
+        print(f"run.py: {error}", file=sys.stderr)
+    return 1
+
+
+def _run(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
+    """What the arguments ask for."""
     model = aaren.load(chosen.model)
     if model.kind != "forecaster":
         parser.error(f"expected a forecaster, received a model of kind {model.kind!r}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from c_cases import CASES, Case, answer, forecaster, shaken
+from c_cases import CASES, SMALL, Case, answer, forecaster, shaken
 
 import aaren.export
 from aaren import Forecaster
+from aaren.data import Scaler, Schema
 from aaren.errors import BackendError, DataError, ModelFileError
 from aaren.export._c import write_c
+from aaren.models import Preprocessing
 from conftest import compilers
 
 HERE = Path(__file__).parent
@@ -154,6 +159,23 @@ def test_names_inside_and_outside(name: str, double: int, tmp_path: Path, compil
     """A name is never that of something inside."""
     write_c(CASES["forecaster-elapsed"]().model, tmp_path, name=name)
     compile_c(tmp_path, "-fsyntax-only", f"-D{name.upper()}_DOUBLE={double}", f"{name}.c", "main.c")
+
+
+@needs_compiler
+def test_hostile_names(tmp_path: Path, compile_c: Callable[..., Path]) -> None:
+    """Names of columns are text and nothing else: no code, no format, no end of a comment or a string, no template."""
+    names = ('"); abort(); ("', "%s%n */ abort(); /*", "??/", "@name@ \\", "//? time", "caf\u00e9\u2028" + "x" * 300)
+    between = Preprocessing(Schema(names[:2], names[2:]), Scaler(names, np.zeros(6), np.ones(6)), ())
+    model = shaken(lambda: Forecaster(inputs=6, targets=2, horizon=2, preprocessing=between, **SMALL))
+    write_c(model, tmp_path)
+    program = compile_c(tmp_path, *SANITIZERS, "-Wno-overlength-strings", "main.c", "model.c")
+    text = io.StringIO()
+    csv.writer(text).writerows([names, [1, 2, 3, 4, 5, 6]])
+    done = subprocess.run([program], input=text.getvalue(), capture_output=True, text=True, check=True)
+    said = json.loads(done.stdout)["forecast"]
+    assert list(said) == list(names[:2])
+    expected = model.stream().update([1, 2, 3, 4, 5, 6])
+    np.testing.assert_allclose([said[name]["mean"] for name in names[:2]], expected.mean.T, rtol=1e-5, atol=1e-5)
 
 
 @needs_compiler
