@@ -2,8 +2,8 @@
 
 What is measured: processor time of one step at batch 1 on one thread, four layers of width 128 (8 heads, feed-forward
 512). Exports, of a forecaster with that encoder (one input, one target), a whole row each: in C by `model_step`, with
-weights in float32 and in int8, built by every compiler that is there with -O3 -march=native; in ONNX Runtime and in
-numpy by the runner's `step`, called from Python, with weights in float32 and in int8, if onnxruntime is installed. In
+weights in float32 and in int8, built by every compiler that is there with -O3 -march=native; in numpy, and in ONNX
+Runtime, OpenVINO and ExecuTorch where they are installed, by the runner's `step`, called from Python. In
 eager PyTorch without gradients: `step` of the encoders alone, Aaren, GRU, and the Transformer with a key-value cache of
 1,000 and of 20,000 tokens.
 
@@ -45,10 +45,21 @@ BARS = {"float32": 0.064, "int8": 0.032}
 """Milliseconds, of the exports to C."""
 CACHED = (1_000, 20_000)
 COMPILERS = tuple(name for name in ("gcc", "clang") if shutil.which(name))
-IN_PYTHON = ("numpy", *(["onnx"] if find_spec("onnxruntime") and find_spec("onnxscript") else []))
-PRECISIONS = {"numpy": ("float32",), "onnx": ("float32", "int8")}
+NEEDS = {
+    "numpy": ("numpy",),
+    "onnx": ("onnxruntime", "onnxscript"),
+    "openvino": ("openvino",),
+    "executorch": ("executorch",),
+}
+IN_PYTHON = tuple(name for name, packages in NEEDS.items() if all(map(find_spec, packages)))
+PRECISIONS = {
+    "numpy": ("float32",),
+    "onnx": ("float32", "int8"),
+    "openvino": ("float32", "int8"),
+    "executorch": ("float32",),
+}
 """numpy has no products of int8: weights become float32 where they are read."""
-RUNTIME_NAMES = {"numpy": "numpy", "onnx": "ONNX Runtime"}
+RUNTIME_NAMES = {"numpy": "numpy", "onnx": "ONNX Runtime", "openvino": "OpenVINO", "executorch": "ExecuTorch"}
 BAR = {"float32": 1e-5, "int8": 0.3}
 _LOOP = """
 #include "model.h"

@@ -223,7 +223,7 @@ bool unchanged(const nb::list& modules, const nb::list& weights, const nb::list&
              *pre_hooks = PyUnicode_InternFromString("_forward_pre_hooks"),
              *forward = PyUnicode_InternFromString("forward"), *training = PyUnicode_InternFromString("training"),
              *p = PyUnicode_InternFromString("p"), *data_ptr = PyUnicode_InternFromString("data_ptr"),
-             *shape = PyUnicode_InternFromString("shape"),
+             *shape = PyUnicode_InternFromString("shape"), *dtype = PyUnicode_InternFromString("dtype"),
              *is_contiguous = PyUnicode_InternFromString("is_contiguous");
   } names;
   const auto entry = [](const nb::handle tuple, int i) { return PyTuple_GET_ITEM(tuple.ptr(), i); };
@@ -241,9 +241,10 @@ bool unchanged(const nb::list& modules, const nb::list& weights, const nb::list&
     if (found(entry(one, 0), entry(one, 1)) != weight) return false;
     const nb::object address = nb::steal(PyObject_CallMethodNoArgs(weight, names.data_ptr));
     const nb::object shape = nb::steal(PyObject_GetAttr(weight, names.shape));
+    const nb::object dtype = nb::steal(PyObject_GetAttr(weight, names.dtype));
     const nb::object dense = nb::steal(PyObject_CallMethodNoArgs(weight, names.is_contiguous));
-    if (!address.is_valid() || !shape.is_valid() || !dense.is_valid()) throw nb::python_error();
-    if (dense.ptr() != Py_True || PyObject_RichCompareBool(address.ptr(), entry(one, 3), Py_EQ) != 1 ||
+    if (!address.is_valid() || !shape.is_valid() || !dtype.is_valid() || !dense.is_valid()) throw nb::python_error();
+    if (dtype.ptr() != entry(one, 5) || dense.ptr() != Py_True || PyObject_RichCompareBool(address.ptr(), entry(one, 3), Py_EQ) != 1 ||
         PyObject_RichCompareBool(shape.ptr(), entry(one, 4), Py_EQ) != 1)
       return false;
   }

@@ -37,6 +37,19 @@ class ModelFileError(AarenError, ValueError):
     """A model directory, checkpoint or state snapshot is damaged, foreign or of another version; it was refused."""
 
 
+class DamagedRecordError(ModelFileError):
+    """The record of one key in a store of streams is damaged; those of other keys may be sound.
+
+    Args:
+        message: what is wrong, and the remedy.
+        key: of the record.
+    """
+
+    def __init__(self, message: str, key: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
 class BackendError(AarenError, RuntimeError):
     """A backend was asked for by name and is unknown, missing or unable to do this call."""
 

@@ -41,4 +41,4 @@ def test_what_is_refused(aaren: Command, trained: Path, etth1_lines: list[bytes]
     assert "risk: expected" in aaren("stream", trained, "--anomalies", "--risk", "0.5", stdin=text).refusal()
     assert aaren("stream", trained, "--state", state, stdin=text).code == 0
     refusal = aaren("stream", trained, "--anomalies", "--state", state, stdin=text).refusal()
-    assert "of a stream without anomalies" in refusal
+    assert "expected the state of an AnomalyStream, received that of a stream without anomalies" in refusal

@@ -200,7 +200,10 @@ def test_drift_is_told(aaren: Command, trained: Path, etth1_lines: list[bytes], 
     for cut in (12, 26):
         aaren("stream", trained, "--state", state, "--drift", file, stdin=b"".join(etth1_lines[:cut]))
     assert json.loads(file.read_text()) == json.loads(json.dumps(live.drift().to_dict()))
-    for option, words in (("--drift", "there is no folder"), ("--warmup", "warmup: expected at least 0 rows")):
+    for option, words in (
+        ("--drift", "there is no folder"),
+        ("--warmup", "warmup: expected a whole number of rows"),
+    ):
         value = tmp_path / "no" / "x" if option == "--drift" else "-1"
         assert words in aaren("stream", trained, f"{option}={value}", stdin=text).refusal()
     assert "--drift-every: expected at least 1" in aaren("stream", trained, "--drift-every", 0, stdin=text).refusal()

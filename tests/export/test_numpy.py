@@ -299,7 +299,7 @@ def test_options_are_those_of_the_stream(exported: Exported) -> None:
         open_export(exported(cases.BY_NAME["events"]), max_gap=3)
     with pytest.raises(ValueError, match="on_bad_row: expected 'error', 'skip' or 'impute', received 'wait'"):
         open_export(exported(cases.BY_NAME["events"]), on_bad_row="wait")
-    with pytest.raises(ValueError, match="max_gap: expected at least 0"):
+    with pytest.raises(ValueError, match="max_gap: expected a whole number of rows, at least 0"):
         open_export(exported(cases.BY_NAME["forecaster"]), max_gap=-1)
     with pytest.raises(ValueError, match="start: expected a finite number"):
         open_export(exported(cases.BY_NAME["events"]), start=float("inf"))

@@ -42,7 +42,7 @@ def test_the_card_says_what_the_model_is(tmp_path: Path) -> None:
     model.save(tmp_path)
     text = card(tmp_path)
     assert text.startswith("# Forecaster (aaren)\n")
-    assert "Forecasts OT, load for 4 steps of 3600 seconds from OT, load, wind." in text
+    assert "Forecasts OT, load for 4 steps of 1 hour from OT, load, wind." in text
     cells = rows(text)
     assert cells["parameters"] == f"{sum(p.numel() for p in model.parameters()):,}"
     assert {name: str(value) for name, value in model.config.to_dict().items()}.items() <= cells.items()

@@ -238,9 +238,14 @@ def freed(layer: AarenEncoderLayer) -> None:
     layer.linear1.weight.untyped_storage().resize_(0)
 
 
-@pytest.mark.parametrize("change", [other_hidden, other_norm, shrunk_data, other_heads, freed])
+def halved_where_it_lies(layer: AarenEncoderLayer) -> None:
+    weight = layer.linear1.weight
+    weight.data = weight.data.flatten().view(torch.float16)[: weight.numel()].view(weight.shape)
+
+
+@pytest.mark.parametrize("change", [other_hidden, other_norm, shrunk_data, other_heads, freed, halved_where_it_lies])
 def test_parts_that_do_not_fit_are_errors(change: Callable[[AarenEncoderLayer], None], calls: list[int]) -> None:
-    """Weights that do not fit together, or whose memory is gone, are PyTorch's errors and never read beyond."""
+    """Weights of other sizes or dtypes, or whose memory is gone, are PyTorch's errors and never read beyond."""
     layer = AarenEncoderLayer(8, 2, 16).eval()
     with torch.no_grad():
         _, state = layer(torch.randn(2, 1, 8), layer.init_state(2))
@@ -274,6 +279,14 @@ def test_a_broken_state_is_an_error(
     layer = AarenEncoderLayer(8, 2, 16).eval()
     with torch.no_grad(), pytest.raises(ValueError, match="state: expected"):
         layer(torch.randn(2, 1, 8), change(layer.init_state(2)))
+    assert not calls
+
+
+def test_times_elsewhere_are_an_error(calls: list[int]) -> None:
+    """Elapsed times on another device are PyTorch's error, as with gradients; their address means nothing here."""
+    layer = AarenEncoderLayer(8, 2, 16, decay="time").eval()
+    with torch.no_grad(), pytest.raises(RuntimeError, match="device"):
+        layer.step(torch.randn(2, 8), layer.init_state(2), elapsed=torch.ones(2, device="meta"))
     assert not calls
 
 

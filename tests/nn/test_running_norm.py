@@ -168,3 +168,13 @@ def test_a_token_of_nothing_yet() -> None:
     mean, _, state = RunningNorm(5.0)(x, observed, nothing)
     assert mean.tolist() == [[[7.0, 0.0]]]
     assert state.normalizer.tolist() == [[1.0, 0.0]]
+
+
+def test_a_state_beyond_float32_is_no_warning() -> None:
+    """Moments of a damaged record that float32 cannot hold are infinite, which the streams refuse, and no warning."""
+    norm = RunningNorm(5.0)
+    start = norm.init_state(1, 1)
+    state = AttentionState(start.max_score, start.normalizer, start.weighted_sum + 1e300)
+    mean, deviation, _ = norm(torch.ones(1, 1, 1), torch.ones(1, 1, 1, dtype=torch.bool), state)
+    assert mean.isinf().all()
+    assert deviation.isfinite().all()

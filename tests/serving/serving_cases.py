@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,12 +20,12 @@ import torch
 from aaren import Forecaster
 from aaren.data import SeriesSet, find, read_series
 from aaren.evaluation import prepare
-from aaren.serving import Service, serve
+from aaren.serving import OwnedStreams, Service, serve
 
 JSON, LINES = "application/json", "application/x-ndjson"
 
 
-def untrained(table: SeriesSet | None = None) -> Forecaster:
+def untrained(table: SeriesSet | None = None, horizon: int = 3) -> Forecaster:
     """A forecaster of a table, or of ETTh1's oil temperature; three quantiles, so that a page has a band to draw."""
     table = table or read_series(find("ETTh1"), targets=["OT"], covariates=[])
     data = prepare(table, (0.6, 0.2, 0.2))
@@ -32,7 +37,7 @@ def untrained(table: SeriesSet | None = None) -> Forecaster:
             targets=1,
             calendar=data.calendar.shape[1],
             look_back=8,
-            horizon=3,
+            horizon=horizon,
             d_model=8,
             nhead=2,
             num_layers=1,
@@ -129,9 +134,57 @@ class Running(Client):
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
 
+class Process(Client):
+    """`aaren serve` as a process of its own."""
+
+    def __init__(self, model: Path, *options: object) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "aaren.cli", "serve", str(model), "--port", "0", *map(str, options)],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        first = self.process.stderr.readline()
+        assert first.startswith("aaren: serving "), first + self.process.stderr.read()
+        self.port = int(first.rsplit(":", 1)[1].strip().rstrip("/"))
+
+    def end(self, number: int) -> tuple[int, str]:
+        """Exit code and last words after a signal."""
+        self.process.send_signal(number)
+        said = self.process.stderr.read()
+        self.process.stderr.close()
+        return self.process.wait(60), said
+
+
 def keyed(key: str, rows: Sequence[Any], first: int | None = None) -> list[dict[str, Any]]:
     """Rows of one key as a client sends them, numbered from `first` if it is given."""
     return [
         {"key": key, "row": row, **({} if first is None else {"number": first + index})}
         for index, row in enumerate(rows)
     ]
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> bool:
+    """Whether something holds before so many seconds have passed."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+class _Slow(OwnedStreams):
+    """Streams that take their time, so that all of it is the worker's."""
+
+    rows_at_once = 0
+
+    def update(self, keys: Any, rows: Any, numbers: Any, gaps: Any) -> Any:
+        """Wait, then apply."""
+        time.sleep(0.3)
+        return super().update(keys, rows, numbers, gaps)
+
+
+def slow(streams: OwnedStreams) -> OwnedStreams:
+    """The same streams, slower."""
+    return _Slow(streams.streams)

@@ -15,6 +15,7 @@ from serving_cases import JSON, keyed
 
 from aaren.errors import DataError
 from aaren.serving import new_token, read_tokens, require_tokens
+from aaren.streaming import DurableStreams
 
 
 @pytest.fixture
@@ -94,9 +95,29 @@ def test_namespaces_do_not_see_each_other(served, tokens, rows):
         assert service.ask(method, path, token=south)[0] == 404
     live = service.ask("GET", "/v1/live?key=secret", token=south)[1]
     assert (live["streams"], live["rows"], live["top"], live["stream"]["points"]) == (0, 0, [], [])
+    assert service.ask("GET", "/v1/drift", token=south)[1]["streams"] == 0
+    assert service.ask("GET", "/v1/drift", token=north)[1]["worst"][0]["key"] == "secret"
     assert service.send(keyed("secret", rows[:1]), token=south)[0]["number"] == 1
     assert service.ask("GET", "/v1/stream?key=secret", token=north)[1] == {"key": "secret", "rows": 3}
     (refused,) = service.send(keyed("secret", rows[9:10], first=9), token=south)
     assert "south" not in str(refused)
     assert "north" not in service.ask("GET", "/metrics", token=south)[2]
     assert service.ask("GET", "/v1/live", token=north)[1]["streams"] == 1
+
+
+def test_streams_made_in_python(served, model, rows, tokens, tmp_path):
+    """A service without tokens has the streams that Python left in the store, by their own keys; and the other way."""
+    with DurableStreams(model, tmp_path / "store") as streams:
+        streams.update(["pump 7", "pump 7", "north/pump"], [rows[0], rows[1], rows[0]]).raise_first()
+    service = served(store=tmp_path / "store")
+    assert service.ask("GET", "/v1/stream?key=pump%207")[1] == {"key": "pump 7", "rows": 2}
+    assert service.ask("GET", "/v1/live")[1]["streams"] == 2
+    assert service.send(keyed("pump 7", rows[2:3]))[0]["number"] == 3
+    service.stop()
+    with DurableStreams(model, tmp_path / "store") as streams:
+        assert streams.rows("pump 7") == 3
+    service = served(read_tokens(tokens[0]), store=tmp_path / "store")
+    assert service.ask("GET", "/v1/stream?key=pump", token=tokens[1]["north"])[1] == {"key": "pump", "rows": 1}
+    assert service.ask("GET", "/v1/live", token=tokens[1]["north"])[1]["streams"] == 1
+    assert service.ask("GET", "/v1/stream?key=pump%207", token=tokens[1]["north"])[0] == 404
+    assert service.service.unseen == 1

@@ -19,10 +19,10 @@ class Owned:
         self.streams, self.pool, self.rows_at_once, self.close = streams, streams.pool, 8, streams.close
         self.batches = []
 
-    def update(self, keys, rows, numbers):
+    def update(self, keys, rows, numbers, gaps):
         """As the streams."""
         self.batches.append((threading.current_thread().name, keys))
-        return self.streams.update(keys, rows, numbers)
+        return self.streams.update(keys, rows, numbers, gaps)
 
     def update_at_once(self, keys, rows, numbers):
         """As the streams."""

@@ -143,6 +143,19 @@ def test_what_the_page_shows(served, rows):
     assert stream["ahead"]["mid"] == pytest.approx(answers[-1]["prediction"]["forecast"]["OT"]["mean"], rel=1e-4)
 
 
+def test_the_page_draws_all_that_came(served, rows):
+    """Every row of a long request is drawn, of each stream the last 240, whether predictions were asked for or not."""
+    service = served()
+    for first in (0, 100, 200):
+        service.send(keyed("long", rows[first : first + 100]), query="?predictions=false")
+        service.send(keyed(f"other {first}", rows[:30]))
+    assert {one["key"]: one["number"] for one in service.ask("GET", "/v1/live")[1]["top"]}["long"] == 300
+    for key, first, last in (("long", 61, 300), ("other 0", 1, 30)):
+        points = service.ask("GET", f"/v1/live?key={key.replace(' ', '%20')}")[1]["stream"]["points"]
+        assert [point["number"] for point in points] == list(range(first, last + 1))
+        assert all("mid" in point for point in points[1:])
+
+
 def test_the_page_of_a_classifier(served):
     """Of a classifier the page shows the probabilities of the classes, and no column."""
     between = ClassifierPreprocessing(("calm", "storm"), Scaler(("u", "v"), np.zeros(2), np.ones(2)))
@@ -154,7 +167,7 @@ def test_the_page_of_a_classifier(served):
     assert (live["kind"], live["target"]) == ("classifier", None)
     said = answers[0]["prediction"]["probabilities"]
     assert live["stream"]["ahead"]["classes"] == pytest.approx(said, abs=1e-4)
-    assert [point["number"] for point in live["stream"]["points"]] == [2, 3], "the first row made it known"
+    assert [point["number"] for point in live["stream"]["points"]] == [1, 2, 3]
 
 
 def test_the_page_needs_no_other_host(served):
@@ -177,7 +190,7 @@ def test_the_page_draws(served, rows, tmp_path):
     if browser is None:
         pytest.skip("no Chromium on this machine")
     service = served()
-    service.send(keyed("boiler 7", rows[:50]))  # a request of its own: of a long one the page sees a sample of rows
+    service.send(keyed("boiler 7", rows[:50]))
     service.send(keyed("b<i>old", rows[:5]))
     done = subprocess.run(
         [

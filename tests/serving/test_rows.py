@@ -160,3 +160,14 @@ def test_short_lines_are_json(key):
     """A line without a prediction, which is written without an encoder, is what an encoder makes of it."""
     answer = Answer(key, 12, "taken", prediction=object())
     assert json.loads(line(answer, prediction=False)) == answer.to_dict(prediction=False)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_columns_that_are_not_read(durable, served, rows, tmp_path):
+    """What the model does not read may be anything; what it reads must be a number, text or null."""
+    service = served(store=tmp_path / "store" if durable else None)
+    odd = [{"meta": {"a": [1, {"b": None}]}}, {"meta": 10**400}, {"meta": [[]], "more": "x" * 10_000}]
+    answers = service.send([{"key": "a", "row": {**row, **more}} for row, more in zip(rows, odd, strict=False)])
+    assert [one["number"] for one in answers] == [1, 2, 3]
+    (refused,) = service.send([{"key": "a", "row": {**rows[3], "OT": [1], "meta": {}}}])
+    assert "column 'OT'" in refused["error"]["message"]

@@ -34,7 +34,7 @@ def description(service):
     found = service.ask("GET", "/openapi.json")[1]
     assert set(found["paths"]) == {
         *("/v1/rows", "/v1/feed", "/v1/stream", "/v1/stream/reset", "/v1/stream/fork", "/v1/stream/state"),
-        *("/v1/model", "/v1/live", "/health", "/ready", "/metrics"),
+        *("/v1/model", "/v1/live", "/v1/drift", "/health", "/ready", "/metrics"),
     }
     return found
 
@@ -44,7 +44,7 @@ def test_made_requests(service, description):
     """Valid and invalid requests of every kind get an answer of the described status, and never one of 500."""
     schema = schemathesis.openapi.from_dict(description)
     paths = [one.ok() for one in schema.get_all_operations()]
-    assert len(paths) == 13
+    assert len(paths) == 14
     statuses = set()
     for operation in paths:
         if operation.path == "/v1/feed":

@@ -81,3 +81,16 @@ def test_the_series_of_a_row_is_its_key(served, tmp_path):
     (tmp_path / "state").write_bytes(service.ask("GET", "/v1/stream/state?key=s1")[1])
     stream = model.stream(tmp_path / "state")
     assert stream.update({**row, "date": "2020-01-01 02:00:00", "name": "s1"}).row == 2
+
+
+def test_drift_of_all_streams(served, rows, tmp_path):
+    """It is told how many streams have moved, and which ones the most; what is asked has bounds."""
+    service = served(store=tmp_path / "store")
+    far = [{**row, "OT": row["OT"] + 500} for row in rows[:30]]
+    service.send([*keyed("near", rows[:30]), *keyed("far", far)])
+    status, found, _ = service.ask("GET", "/v1/drift?bound=5&most=1")
+    assert status == 200
+    assert (found["streams"], found["beyond"], found["bound"]) == (2, 1, 5)
+    assert [(one["key"], one["column"], one["rows"]) for one in found["worst"]] == [("far", "OT", 30)]
+    for query in ("bound=0", "bound=nan", "bound=x", "most=0", "most=1001"):
+        assert service.ask("GET", f"/v1/drift?{query}")[0] == 422

@@ -6,6 +6,7 @@ import dataclasses
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from aaren.data import EventSet, Scaler, SeriesSet
 from aaren.errors import DataError, ModelFileError
 from aaren.evaluation import PreparedData
 from aaren.models import ClassifierPreprocessing
-from aaren.streaming import Anomaly, AnomalyStream, StreamingTail
+from aaren.streaming import Anomaly, AnomalyStream, StreamingTail, StreamPool
 from aaren.streaming._snapshot import read_snapshot, write_snapshot
 
 pytestmark = pytest.mark.usefixtures("without_shape_checks")  # many rows
@@ -194,8 +195,14 @@ def test_snapshots_that_are_refused(
         with pytest.raises(ModelFileError, match="not a state snapshot"):
             AnomalyStream(model, path, **BRIEF)
     Stream(model).save(path)
-    with pytest.raises(ModelFileError, match="without anomalies"):
+    with pytest.raises(
+        ModelFileError, match="expected the state of an AnomalyStream, received that of a stream without"
+    ):
         AnomalyStream(model, path)
+    AnomalyStream(model).save(path)
+    for take in (model.stream, partial(StreamPool(model, 1).load_state, "key")):
+        with pytest.raises(ModelFileError, match=r"expected the state of a stream without .* that of an AnomalyStream"):
+            take(path)
 
 
 def test_size_does_not_grow(model: Forecaster, etth1: SeriesSet, rows_of: Rows, tmp_path: Path) -> None:

@@ -51,10 +51,10 @@ def test_it_is_an_update(model: Forecaster, given: list[dict[str, Any]]) -> None
     assert bytes_of(pool) == bytes_of(other)
 
 
-@pytest.mark.parametrize("what", ["gap", "bad", "twice", "store"])
+@pytest.mark.parametrize("what", ["gap", "bad", "twice", "more keys", "store"])
 def test_nothing_is_done_otherwise(what: str, model: Forecaster, given: list[dict[str, Any]]) -> None:
-    """A row after a gap, a bad row, two rows of one key and a pool with a store are left to `update`, all rows."""
-    pool = model.pool(10, store=DictStore() if what == "store" else None)
+    """A gap, a bad row, two rows of one key, more keys than fit, or a store: all rows are left to `update`."""
+    pool = model.pool(3 if what == "more keys" else 10, store=DictStore() if what == "store" else None)
     pool.update(KEYS, given[:1] * 3)
     keys, rows = [*KEYS, "new"], [given[1]] * 4
     if what == "gap":
@@ -67,15 +67,16 @@ def test_nothing_is_done_otherwise(what: str, model: Forecaster, given: list[dic
     assert pool.update_at_once(keys, rows) is None
     assert bytes_of(pool) == before
     result = pool.update(keys, rows)
-    assert len(result.errors) == (what == "bad")
+    assert len(result.errors) == (what in ("bad", "more keys"))
     assert pool.rows("a") == (3 if what == "twice" else 2)
 
 
 def test_a_full_pool_refuses_as_ever(model: Forecaster, given: list[dict[str, Any]]) -> None:
     """A row of one key too many is refused, the others are taken."""
     pool = model.pool(2)
-    said = pool.update_at_once(KEYS, given[:1] * 3)
+    pool.update(KEYS[:1], given[:1])
+    said = pool.update_at_once(KEYS[1:], given[:1] * 2)
     assert said is not None
-    assert said.status.tolist() == [RowStatus.TAKEN, RowStatus.TAKEN, RowStatus.REFUSED]
-    assert "the pool is full" in said.errors[2].message
-    assert np.isnan(said.arrays["mean"][2]).all()
+    assert said.status.tolist() == [RowStatus.TAKEN, RowStatus.REFUSED]
+    assert "the pool is full" in said.errors[1].message
+    assert np.isnan(said.arrays["mean"][1]).all()

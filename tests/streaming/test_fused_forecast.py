@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -227,14 +228,26 @@ def test_steps_aside_for_checks_autocast_large_batches_and_other_encoders(steps:
     assert steps
 
 
-def test_a_model_that_outgrew_the_records_is_never_written_beyond(steps: list[int]) -> None:
-    """Heads that were split anew make a state that the records have no room for: the model's error, not a write."""
-    model = forecaster()
+def split_heads(model: Forecaster) -> None:
+    for layer in model.encoder.layers:
+        layer.self_attn.num_heads, layer.self_attn.head_dim = 4, 3
+
+
+def shorter_highway(model: Forecaster) -> None:
+    assert model.highway is not None
+    model.highway.rows = 2
+
+
+@pytest.mark.parametrize("change", [split_heads, shorter_highway], ids=lambda one: one.__name__)
+def test_a_model_that_does_not_fit_the_records_is_an_error(
+    change: Callable[[Forecaster], None], steps: list[int]
+) -> None:
+    """Heads or rows of another number than the records have room for: the model's error, not a write."""
+    model = forecaster(highway=4)
     pool = model.pool(3)
     pool.update(*rows(1, 3))
     before = pool.records(pool.keys()).tobytes()
-    for layer in model.encoder.layers:
-        layer.self_attn.num_heads, layer.self_attn.head_dim = 4, 3
+    change(model)
     with pytest.raises(Exception, match=r"state|expected|shape"):
         pool.update(*rows(2, 3))
     assert len(steps) == 1
@@ -269,3 +282,53 @@ def test_arrays_of_another_size_are_refused(without_shape_checks: None) -> None:
                     fused.step(*wrong, records)
         with pytest.raises(ValueError, match="array: expected"):
             fused.step(*right, records[:1])
+
+
+@pytest.fixture
+def wide_default() -> Iterator[None]:
+    """What is made without a dtype is float64."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def test_the_default_dtype_changes_nothing(steps: list[int], request: pytest.FixtureRequest) -> None:
+    """A pool made under another default dtype has the same records, and says the same to the last bit."""
+    model = forecaster(highway=4)
+    pool = model.pool(3)
+    expected = [pool.update(*rows(step, 3)).arrays["mean"].tobytes() for step in range(3)]
+    request.getfixturevalue("wide_default")
+    other = model.pool(3)
+    assert [other.update(*rows(step, 3)).arrays["mean"].tobytes() for step in range(3)] == expected
+    assert other.records(pool.keys()).tobytes() == pool.records(pool.keys()).tobytes()
+    assert len(steps) == 6
+
+
+def test_numbers_of_another_dtype_are_not_touched(steps: list[int]) -> None:
+    """Records that hold a part of the state in another dtype take the model's own forward."""
+    model = forecaster(highway=4)
+    layout = model.pool(2).layout
+    right = {name: (field.offset, field.dtype, field.shape) for name, field in layout.state_fields().items()}
+    records = np.tile(np.frombuffer(layout.initial, np.uint8), (2, 1))
+    arrays = (np.zeros((2, 3)), np.zeros((2, 2), np.float32), np.zeros(2, np.float32), None)
+    assert model.preprocessing is not None
+    scaler = model.preprocessing.scaler
+    with torch.no_grad():
+        for name, (offset, _, shape) in right.items():
+            wrong = {**right, name: (offset, "float16", shape)}
+            assert FusedForecast(model, scaler, wrong, layout.record_bytes).step(*arrays, records) is None
+        assert not steps
+        assert FusedForecast(model, scaler, right, layout.record_bytes).step(*arrays, records) is not None
+
+
+def test_a_copy_of_a_pool_goes_its_own_way(steps: list[int]) -> None:
+    """A deep copy goes on from the same states, with a model of its own."""
+    pool = forecaster(highway=4).pool(3)
+    pool.update(*rows(1, 3))
+    other = copy.deepcopy(pool)
+    with torch.no_grad():
+        pool.model.get_parameter("head.bias").add_(1)
+    said, expected = other.update(*rows(2, 3)), pool.update(*rows(2, 3))
+    assert (np.abs(said.arrays["mean"] - expected.arrays["mean"]) > 0.1).all()
+    alike(pool, other, expected, expected)
+    assert steps == [3, 3, 3]

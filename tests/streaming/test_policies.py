@@ -30,7 +30,7 @@ UNREADABLE = {
     "a time of another form": ("date", "05/06/2019", "starts with the year"),
     "the time before": ("date", "2016-07-01 03:00:00", "expected a time after 2016-07-01T04:00:00"),
     "the same time again": ("date", "2016-07-01 04:00:00", "rows come in order of time"),
-    "a time off the grid": ("date", "2016-07-01 05:00:01", "multiple of 3600 seconds"),
+    "a time off the grid": ("date", "2016-07-01 05:00:01", "multiple of 1 hour"),
     "a gap too long": ("date", "2018-07-01 05:00:00", "max_gap = 10000"),
 }
 BAD = UNFIT | UNREADABLE
@@ -188,7 +188,7 @@ def test_models_that_cannot_stream_are_refused(build: Callable[..., Forecaster],
         Stream(build(prepared, normalization="window"))
     with pytest.raises(ValueError, match="expected preprocessing"):
         Stream(Forecaster(inputs=1, targets=1, horizon=1))
-    with pytest.raises(ValueError, match="max_gap: expected at least 0 rows, received -1"):
+    with pytest.raises(ValueError, match="max_gap: expected a whole number of rows, at least 0, received -1"):
         Stream(build(prepared), max_gap=-1)
 
 

@@ -28,7 +28,7 @@ def test_the_look_back_warms_up(model: Forecaster, etth1: SeriesSet, rows_of: Ro
     assert flags(model, rows) == [True] * (look_back - 1) + [False] * (60 - look_back + 1)
     assert flags(model, rows, warmup=10) == [True] * 9 + [False] * 51
     assert not any(flags(model, rows, warmup=0))
-    with pytest.raises(ValueError, match="warmup: expected at least 0 rows, received -1"):
+    with pytest.raises(ValueError, match="warmup: expected a whole number of rows, at least 0, received -1"):
         model.stream(warmup=-1)
 
 

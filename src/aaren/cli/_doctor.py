@@ -31,6 +31,8 @@ OPTIONAL = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "onnxscript": "onnx",
+    "openvino": "openvino",
+    "executorch": "executorch",
 }
 
 

@@ -41,8 +41,9 @@ def export(
     directory
         A new or empty folder, or an earlier export, which is replaced if no other file is in it.
     to
-        The runtime: numpy (run.py, which needs numpy alone), c (a .c/.h pair, a main program and a Makefile), or onnx
-        (step.onnx, one row, and chunk.onnx, many; needs the extra aaren[onnx]).
+        The runtime: numpy (run.py, which needs numpy alone), c (a .c/.h pair, a main program and a Makefile), onnx
+        (step.onnx, one row, and chunk.onnx, many; needs the extra aaren[onnx]), openvino (model.xml and model.bin;
+        needs aaren[openvino]), or executorch (step.pte; needs aaren[executorch]).
     precision
         Of the weights: float32; float16 and int8 where the runtime can, smaller and less exact.
     """

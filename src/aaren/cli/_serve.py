@@ -22,7 +22,7 @@ def serve(
     accept_fingerprint: str | None = None,
     capacity: int = 100_000,
     on_bad_row: Literal["error", "skip", "impute"] = "error",
-    max_gap: int = 10_000,
+    max_gap: int = 1_000,
     max_wait_ms: float = 2.0,
     max_batch: int = 1024,
     queue_rows: int = 16_384,
@@ -55,7 +55,8 @@ def serve(
     on_bad_row
         For a row with infinity: refuse it, skip it, or take an infinite cell as missing.
     max_gap
-        Of a forecaster: rows that may be missing between two rows; they are passed through as missing values.
+        Of a forecaster: rows that may be missing between two rows; they are passed through as missing values, each at
+        about the cost of a row. A request may have 4,096 rows and missing rows in all, but for its first gap.
     max_wait_ms
         Milliseconds that a row may wait for others to be computed with, while the service is busy.
     max_batch
@@ -86,17 +87,29 @@ def serve(
     if loaded.kind == "forecaster":
         options["max_gap"] = max_gap
 
+    made: list[serving.Service] = []
+
     def service() -> serving.Service:
-        return serving.Service(
-            loaded,
-            lambda: serving.open_streams(loaded, capacity, store, accept_fingerprint, **options),
-            known,
-            limits,
-        )
+        made[:] = [
+            serving.Service(
+                loaded,
+                lambda: serving.open_streams(loaded, capacity, store, accept_fingerprint, **options),
+                known,
+                limits,
+            )
+        ]
+        return made[0]
 
     def started(at: int, stop: Callable[[], None]) -> None:
         place = f"[{host}]" if ":" in host else host
         print(f"aaren: serving {model} at http://{place}:{at}/", file=sys.stderr, flush=True)
+        if unseen := made[0].unseen:
+            print(
+                f"aaren: {unseen} streams of {store} are of no name in {tokens}, so that nobody can see them; add a "
+                "token of their name, or serve without --tokens",
+                file=sys.stderr,
+                flush=True,
+            )
 
     serving.run(service, host, port, started)
     print("aaren: stopped; all rows that were taken are answered", file=sys.stderr)

@@ -7,6 +7,14 @@ read. It does not know tensors, models or training.
 from aaren.data._calendar import calendar_features, calendar_names
 from aaren.data._cases import CaseSet, cases_from_arrays, stratified_split
 from aaren.data._cells import mark_text
+from aaren.data._checked_event import FARTHEST, CheckedEvent, EventRules, PastEvents
+from aaren.data._checked_observation import (
+    checked_observation,
+    checked_reward,
+    is_sound_reward,
+    require_room,
+)
+from aaren.data._checked_order import checked_series, missing_before
 from aaren.data._checked_row import checked_row, nonfinite_of
 from aaren.data._environments import make_environment
 from aaren.data._episodes import (
@@ -30,23 +38,27 @@ from aaren.data._row_columns import ABSENT, Columns, RowBlock, columns_of, parse
 from aaren.data._rows import Row, RowReader, parse_row
 from aaren.data._scale import Scaler
 from aaren.data._scores import REFERENCE_RETURNS, TARGET_RETURNS, environment_name, normalized_score
-from aaren.data._series import Sampling, Schema, Series, SeriesSet
+from aaren.data._series import Sampling, Schema, Series, SeriesSet, span_text
 from aaren.data._split import Splits, split_in_time, windows
 from aaren.data._times import parse_time
 
 __all__ = [
     "ABSENT",
+    "FARTHEST",
     "REFERENCE_RETURNS",
     "TARGET_RETURNS",
     "CaseSet",
+    "CheckedEvent",
     "Columns",
     "DataSet",
     "Duplicates",
     "Episode",
     "EpisodeSet",
     "EventColumns",
+    "EventRules",
     "EventSequence",
     "EventSet",
+    "PastEvents",
     "Recording",
     "Row",
     "RowBlock",
@@ -61,14 +73,19 @@ __all__ = [
     "calendar_features",
     "calendar_names",
     "cases_from_arrays",
+    "checked_observation",
+    "checked_reward",
     "checked_row",
+    "checked_series",
     "columns_of",
     "data_sets",
     "environment_name",
     "find",
     "find_parts",
+    "is_sound_reward",
     "make_environment",
     "mark_text",
+    "missing_before",
     "named_set",
     "nonfinite_of",
     "normalized_score",
@@ -85,9 +102,11 @@ __all__ = [
     "read_recording",
     "read_series",
     "regenerate",
+    "require_room",
     "returns_to_go",
     "sha256_of",
     "sine_events",
+    "span_text",
     "split_in_time",
     "split_sequences",
     "split_windows",

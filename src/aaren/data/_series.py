@@ -44,7 +44,7 @@ class Schema:
             raise DataError("expected at least one target column, received none; name the columns to forecast")
         if len(self.time) > len(PARTS):
             raise DataError(f"expected time in at most {len(PARTS)} parts ({', '.join(PARTS)}), received {self.time}")
-        parts = [*self.inputs, *self.time, *(() if self.series_id is None else (self.series_id,))]
+        parts = self.columns
         for name in parts:
             if parts.count(name) > 1:
                 raise DataError("expected one part for each column, received two for this one", column=name)
@@ -53,6 +53,11 @@ class Schema:
     def inputs(self) -> tuple[str, ...]:
         """Names of the value columns: targets, then covariates."""
         return self.targets + self.covariates
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are read: time, inputs, and the one that names the series."""
+        return (*self.time, *self.inputs, *(() if self.series_id is None else (self.series_id,)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return a form that JSON can hold."""
@@ -117,12 +122,13 @@ class Sampling:
         if self.interval is None:
             return "rows have no time and count as equally spaced"
         if self.largest_gap is None:
-            return f"one row every {_span(self.interval)}, no gaps"
+            return f"one row every {span_text(self.interval)}, no gaps"
         if self.kind == "irregular":
-            return f"irregular; the most common step is {_span(self.interval)}, the largest {_span(self.largest_gap)}"
+            common, largest = span_text(self.interval), span_text(self.largest_gap)
+            return f"irregular; the most common step is {common}, the largest {largest}"
         return (
-            f"one row every {_span(self.interval)}, {self.gaps} gap(s), {self.missing_rows} missing row(s), "
-            f"the largest step {_span(self.largest_gap)}"
+            f"one row every {span_text(self.interval)}, {self.gaps} gap(s), {self.missing_rows} missing row(s), "
+            f"the largest step {span_text(self.largest_gap)}"
         )
 
 
@@ -184,7 +190,7 @@ def _joined(names: Sequence[str]) -> str:
     return head if len(names) <= 12 else f"{head}, ... ({len(names)} in all)"
 
 
-def _span(step: np.timedelta64) -> str:
+def span_text(step: np.timedelta64) -> str:
     """Write a time span in the largest unit that divides it."""
     micro = int(step.astype("timedelta64[us]").astype(np.int64))
     units = (("day", 86_400_000_000), ("hour", 3_600_000_000), ("minute", 60_000_000), ("second", 1_000_000))

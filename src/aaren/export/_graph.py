@@ -21,8 +21,9 @@ from aaren.export._graph_forecaster import ForecasterGraph
 from aaren.export._graph_names import AFTER, BEFORE, CHUNK, LOW
 from aaren.export._graph_policy import PolicyGraph
 from aaren.export._manifest import TensorSpec
+from aaren.export._pairs import split
 from aaren.export._tensors import step_tensors
-from aaren.export._wide import Double, Pair, split
+from aaren.export._wide import Double, Pair
 from aaren.models import Model
 
 __all__ = ["AFTER", "BEFORE", "CHUNK", "LOW", "Graph", "has_chunk"]

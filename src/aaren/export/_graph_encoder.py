@@ -88,7 +88,7 @@ class Attention(nn.Module):
             decay = -self.rate * elapsed[:, None]
         state = {**state, "max_score": state["max_score"].bounded()}
         attended, state = (self._attend_chunk if self.chunk else self._attend_one)(projected, decay, state)
-        return self.out(attended.flatten(1)), state
+        return self.out(attended), state
 
     def _attend_one(self, projected: Tensor, decay: Tensor | None, state: State) -> tuple[Tensor, State]:
         """The paper's cell; before the first token the maximum is far below every score, and the sums are 0."""
@@ -101,8 +101,8 @@ class Attention(nn.Module):
         normalizer = state["normalizer"] * old + new
         old, new, divisor = (one.each(lambda x: x[:, None]) for one in (old, new, normalizer))
         weighted_sum = state["weighted_sum"] * old + new * values
-        output = (weighted_sum / divisor).narrow()
-        return output[None], {"max_score": top, "normalizer": normalizer, "weighted_sum": weighted_sum}
+        output = (weighted_sum / divisor).narrow().reshape(1, -1)
+        return output, {"max_score": top, "normalizer": normalizer, "weighted_sum": weighted_sum}
 
     def _attend_chunk(self, projected: Tensor, decay: Tensor | None, state: State) -> tuple[Tensor, State]:
         """Masked softmax for the outputs; the state after the last token by itself, with all its digits."""
@@ -132,7 +132,11 @@ class Attention(nn.Module):
         weights = (logits[-1] - top_last.work()).exp()
         normalizer = u * old + weights.sum(0)
         weighted_sum = w * old.each(lambda x: x[:, None]) + (weights[..., None] * known).sum(0)
-        return outputs.float(), {"max_score": top_last, "normalizer": normalizer, "weighted_sum": weighted_sum}
+        return outputs.float().flatten(1), {
+            "max_score": top_last,
+            "normalizer": normalizer,
+            "weighted_sum": weighted_sum,
+        }
 
 
 class Recurrence(nn.Module):

@@ -63,7 +63,7 @@ class EventGraph(nn.Module):
         outputs = {}
         if self.mark_head is not None and mark is not None:
             logits = self.mark_head(both).to(interval.dtype)
-            likelihood = likelihood + logits[0].log_softmax(-1)[mark[-1]]
+            likelihood = likelihood + log_softmax(logits[0]).index_select(0, mark[-1:])[0]
             outputs["mark_probabilities"] = time.of(logits[1].softmax(-1))
         outputs["log_likelihood"] = time.of(torch.where(begun[-1], likelihood, math.nan))
         outputs["mean"] = time.of(mixture.mean(known.longest)[1]) * known.unit
@@ -85,7 +85,7 @@ class Mixture:
 
     def __init__(self, raw: Tensor, log_mean: float, log_deviation: float) -> None:
         weights, locations, scales = raw.chunk(3, -1)
-        self.log_weights = weights.log_softmax(-1)
+        self.log_weights = log_softmax(weights)
         self.locations = log_mean + log_deviation * locations
         self.scales = log_deviation * scales.clamp(-5.0, 1.0).exp()
 
@@ -117,6 +117,11 @@ class Mixture:
             width = width / _PARTS
             low = low + width * (below < wanted).to(weights.dtype).sum(-1, keepdim=True)
         return (low + width / 2)[:, 0].exp()
+
+
+def log_softmax(x: Tensor) -> Tensor:
+    """Of the last dimension; ExecuTorch's own has no float64."""
+    return x - x.logsumexp(-1, keepdim=True)
 
 
 def log_ndtr(x: Tensor) -> Tensor:

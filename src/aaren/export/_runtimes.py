@@ -73,12 +73,26 @@ def _open_onnx(directory: Path, manifest: Manifest, **options: Any) -> Runner:
     return OnnxRunner(manifest, directory, **options)
 
 
+def _open_openvino(directory: Path, manifest: Manifest, **options: Any) -> Runner:
+    from aaren.export._openvino_runner import OpenVinoRunner
+
+    return OpenVinoRunner(manifest, directory, **options)
+
+
+def _open_executorch(directory: Path, manifest: Manifest, **options: Any) -> Runner:
+    from aaren.export._executorch_runner import ExecuTorchRunner
+
+    return ExecuTorchRunner(manifest, directory, **options)
+
+
 RUNTIMES: dict[str, Runtime] = {
     runtime.name: runtime
     for runtime in (
         Runtime("numpy", _later("aaren.export._numpy", "write"), _open_numpy, ("float32", "float16", "int8")),
         Runtime("c", _later("aaren.export._c", "write"), _open_c, ("float32", "int8")),
         Runtime("onnx", _later("aaren.export._onnx", "write"), _open_onnx, ("float32", "float16", "int8")),
+        Runtime("openvino", _later("aaren.export._openvino", "write"), _open_openvino, ("float32", "int8")),
+        Runtime("executorch", _later("aaren.export._executorch", "write"), _open_executorch),
     )
 }
 """By name."""

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from aaren.export._pairs import split
+
 _SPLIT = 4097.0  # 2**12 + 1 cuts the 24 digits of a float32 in two halves of 12
 _LOWEST = -1e30
 _NEAR = 0.5
@@ -170,15 +172,6 @@ def constant(values: ArrayLike, *, pairs: bool) -> Wide:
     if not pairs:
         return Double(torch.from_numpy(array.copy()))
     return Pair(*(torch.from_numpy(part) for part in split(array)))
-
-
-def split(values: ArrayLike) -> tuple[Any, Any]:
-    """float64 numbers as pairs of float32: high and low, of the same shape."""
-    array = np.asarray(values, dtype=np.float64)
-    high = array.astype(np.float32)
-    with np.errstate(invalid="ignore"):
-        low = np.where(np.isfinite(high), array - high, 0)
-    return high, low.astype(np.float32)
 
 
 def where(condition: Tensor, yes: Any, no: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aaren.data import Duplicates, EventColumns, EventSet, Short
+from aaren.data import Duplicates, EventColumns, EventRules, EventSet, Short
 from aaren.errors import DataError, ModelFileError
 from aaren.models._description import Description
 
@@ -58,6 +58,14 @@ class EventPreprocessing(Description):
             raise ValueError(f"short: expected 'error' or 'drop', received {self.short!r}")
         if len(self.mark_counts) != len(self.marks) or len(set(self.marks)) != len(self.marks):
             raise ValueError(f"marks: expected different names, each with a count, received {len(self.marks)} names")
+
+    @property
+    def rules(self) -> EventRules:
+        """What a row of a stream must be."""
+        columns = self.columns
+        return EventRules(
+            columns.time, columns.mark or "mark", columns.sequence, self.marks, self.dated, self.unit, self.duplicates
+        )
 
     @staticmethod
     def fit(train: EventSet) -> EventPreprocessing:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from aaren.data import span_text
 from aaren.models._build_encoder import build_encoder
 from aaren.models._config import ForecasterConfig
 from aaren.models._model import Model
@@ -221,7 +222,7 @@ class Forecaster(Model[ForecasterConfig, Preprocessing]):
         if preprocessing is None:
             return f"Forecasts {self.config.targets} channels for {steps} from {self.config.inputs}."
         if preprocessing.interval is not None:
-            steps += f" of {preprocessing.interval.astype('timedelta64[s]')}"
+            steps += f" of {span_text(preprocessing.interval)}"
         schema = preprocessing.schema
         return f"Forecasts {', '.join(schema.targets)} for {steps} from {', '.join(schema.inputs)}."
 

@@ -24,7 +24,7 @@ from aaren.ops import NativeForecaster, is_plain
 _CPU = torch.device("cpu")
 _PARTS = {"embed": nn.Linear, "encoder": AarenEncoder, "head": nn.Linear, "norm": RunningNorm, "dropout": nn.Dropout}
 _STATE = ("max_score", "normalizer", "weighted_sum")
-Places = Mapping[str, tuple[int, tuple[int, ...]]]
+Places = Mapping[str, tuple[int, str, tuple[int, ...]]]
 Said = tuple[
     Float64[np.ndarray, "batch horizon targets"],
     Float64[np.ndarray, "batch horizon targets levels"],
@@ -39,7 +39,7 @@ class FusedForecast:
         model: the forecaster.
         scaler: of its inputs.
         places: of "position", "norm.max_score", "highway", "encoder[0].normalizer", ..., the bytes before it in a
-            record, and its shape.
+            record, its dtype and its shape.
         record_bytes: size of a record.
     """
 
@@ -48,6 +48,10 @@ class FusedForecast:
         self._scaler = tuple(np.ascontiguousarray(x, dtype=np.float64) for x in (scaler.mean, scaler.deviation))
         self._plan: Plan | None = None
         self._native: NativeForecaster | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: without what was found out, which holds for this model alone and is looked up anew."""
+        return {**vars(self), "_plan": None, "_native": None}
 
     def step(
         self,
@@ -147,7 +151,7 @@ def _weights(plan: Plan, model: Forecaster) -> dict[str, Any] | None:
         plan.add_values(encoder, "norm")
     else:
         return None
-    if type(highway) is LinearHighway:
+    if type(highway) is LinearHighway and highway.rows == config.highway:
         plan.add_module(model._modules, "highway", highway)
         plan.add_values(highway, "rows", "horizon")
         found["highway"] = plan.add_weight(highway, "weight", (config.horizon, config.highway), optional=False)
@@ -166,15 +170,15 @@ def _weight_and_bias(plan: Plan, module: nn.Module, shape: tuple[int, ...]) -> t
 
 
 def _places(plan: Plan, model: Forecaster, places: Places) -> dict[str, Any] | None:
-    """Where in a record the state is; None if there is no room for one of these sizes."""
+    """Where in a record the state is; None if it is not of these dtypes and sizes."""
     config = model.config
-    wanted = {"position": (), "highway": (config.highway, config.targets)}
+    wanted = {"position": ("int64", ()), "highway": ("float32", (config.highway, config.targets))}
     wanted |= _sizes("norm", config.inputs, 2)
     for index, (heads, dim) in enumerate(plan.states):
         wanted |= _sizes(f"encoder[{index}]", heads, dim)
-    if wanted != {name: shape for name, (_, shape) in places.items()}:
+    if wanted != {name: (dtype, shape) for name, (_, dtype, shape) in places.items()}:
         return None
-    at = {name: place for name, (place, _) in places.items()}
+    at = {name: place for name, (place, *_) in places.items()}
     return {
         "position": at["position"],
         "highway_place": at["highway"],
@@ -185,5 +189,5 @@ def _places(plan: Plan, model: Forecaster, places: Places) -> dict[str, Any] | N
     }
 
 
-def _sizes(name: str, rows: int, dim: int) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.{part}": (rows, dim)[: 2 if part == "weighted_sum" else 1] for part in _STATE}
+def _sizes(name: str, rows: int, dim: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {f"{name}.{part}": ("float64", (rows, dim)[: 2 if part == "weighted_sum" else 1]) for part in _STATE}

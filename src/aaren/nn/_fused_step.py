@@ -32,7 +32,7 @@ class Plan(NamedTuple):
 
     Args:
         modules: every submodule, with the dictionary and the name that it was found by, and its attributes.
-        weights: every parameter, with the dictionary and the name that it was found by, its address and its shape.
+        weights: every parameter, with the dictionary and the name that it was found by, its address, shape and dtype.
         values: dictionary, name and value of what else decides the numbers: activations, epsilons, absent biases, ...
         dropouts: attributes of all dropouts.
         arguments: of each layer, for `native_layers_step`.
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
     """
 
     modules: list[tuple[Attributes, str, nn.Module, Attributes]]
-    weights: list[tuple[Attributes, str, nn.Parameter, int, torch.Size]]
+    weights: list[tuple[Attributes, str, nn.Parameter, int, torch.Size, torch.dtype]]
     values: list[tuple[Attributes, str, object]]
     dropouts: list[Attributes]
     arguments: list[tuple[Any, ...]]
@@ -74,7 +74,7 @@ class Plan(NamedTuple):
             return None
         if weight.untyped_storage().nbytes() < weight.nbytes:  # memory that was given back
             return None
-        self.weights.append((parameters, name, weight, weight.data_ptr(), weight.shape))
+        self.weights.append((parameters, name, weight, weight.data_ptr(), weight.shape, weight.dtype))
         return weight.data_ptr()
 
 
@@ -209,6 +209,8 @@ def fused_step(
     if elapsed is None:
         if any(arguments[_BY_TIME] for arguments in plan.arguments):
             return None
+    elif not (is_plain(elapsed) and elapsed.is_cpu):
+        return None
     else:
         elapsed = elapsed.to(torch.float32).contiguous()
     return native_layers_step(plan.arguments, x, elapsed, added, states)

@@ -65,5 +65,5 @@ class LinearHighway(nn.Module):
         return forecasts.transpose(2, 3), whole[:, -self.rows :].clone()
 
     def init_state(self, batch_size: int, channels: int) -> Float[Tensor, "batch rows channels"]:
-        """No rows yet: NaN, shape (batch_size, rows, channels)."""
-        return torch.full((batch_size, self.rows, channels), torch.nan, device=self.weight.device)
+        """No rows yet: NaN in float32, shape (batch_size, rows, channels)."""
+        return torch.full((batch_size, self.rows, channels), torch.nan, dtype=torch.float32, device=self.weight.device)

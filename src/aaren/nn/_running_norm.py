@@ -80,7 +80,7 @@ class RunningNorm(nn.Module):
         """
         value, there = x.numpy()[:, 0].astype(np.float64), observed.numpy()[:, 0]
         m, u, w = state.max_score.numpy(), state.normalizer.numpy(), state.weighted_sum.numpy()
-        with np.errstate(all="ignore"):  # of what is behind a mask
+        with np.errstate(all="ignore"):  # of what is behind a mask, and of states that nobody has streamed
             aged = m - math.log(2) / self.half_life
             m_after = np.where(there, np.maximum(aged, 0), m)
             earlier, later = np.where(there, np.exp(aged - m_after), 1), np.where(there, np.exp(-m_after), 0)
@@ -92,10 +92,10 @@ class RunningNorm(nn.Module):
             moments = w_after / np.where(u_after > 0, u_after, 1)[..., None]
             mean = moments[..., 0]
             deviation = np.sqrt(np.maximum(moments[..., 1] - mean * mean, 0) + self.epsilon)
-        dtype = x.numpy().dtype
+            mean, deviation = (y.astype(x.numpy().dtype)[:, None] for y in (mean, deviation))
         return (
-            torch.from_numpy(mean.astype(dtype)[:, None]),
-            torch.from_numpy(deviation.astype(dtype)[:, None]),
+            torch.from_numpy(mean),
+            torch.from_numpy(deviation),
             AttentionState(torch.from_numpy(m_after), torch.from_numpy(u_after), torch.from_numpy(w_after)),
         )
 

@@ -323,8 +323,8 @@ def unchanged(modules: list[Any], weights: list[Any], values: list[Any], dropout
     Args:
         modules: tuples of a dictionary, a name, the module that must be found there, and its attributes, which must
             hold neither hooks nor a `forward` of its own.
-        weights: tuples of a dictionary, a name, the parameter that must be found there, contiguous, its address and
-            its shape.
+        weights: tuples of a dictionary, a name, the parameter that must be found there, contiguous, its address, its
+            shape and its dtype.
         values: tuples of a dictionary, a name and the very object that must be found there, or `absent`.
         dropouts: attributes of dropouts, which must be out of training or of probability 0.
         absent: what stands for an entry that must not be there.

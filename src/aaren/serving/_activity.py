@@ -74,9 +74,26 @@ class Activity:
         self._asked: dict[str, float] = {}
         self._ticked = self._began = time.monotonic()
 
-    def watches(self, key: str | None) -> bool:
-        """Whether what the model says of this stream is wanted for the page."""
-        return key in self._watched
+    def drawn(self, keys: Sequence[str | None], sent: Sequence[int]) -> set[int]:
+        """Of which rows of a request the page wants what the model says: the last ones of each stream that is watched.
+
+        Args:
+            keys: of all rows.
+            sent: the indices of those that went to the pool, ascending; some of their keys are watched from now on if
+                there is room.
+        """
+        if len(self._watched) < _WATCHED:
+            for index in sent if len(sent) <= _SAMPLE else random.sample(sent, _SAMPLE):
+                key = keys[index]
+                if key is not None and len(self._watched) < _WATCHED:
+                    self._watched.setdefault(key, History(self._target))
+        found, left = set[int](), dict.fromkeys(self._watched, _POINTS)
+        for index in reversed(sent):
+            key = keys[index]
+            if key is not None and left.get(key):
+                left[key] -= 1
+                found.add(index)
+        return found
 
     def saw(self, keys: Sequence[str], numbers: Sequence[int]) -> None:
         """The rows of one request were taken; `numbers` are theirs."""
@@ -84,16 +101,13 @@ class Activity:
         if not keys:
             return
         some = range(len(keys)) if len(keys) <= _SAMPLE else random.sample(range(len(keys)), _SAMPLE)
+        last = dict(zip(keys, numbers, strict=True))
         for index in some:
             self._weights[keys[index]] = self._weights.get(keys[index], 0.0) + len(keys) / len(some)
-            self._numbers[keys[index]] = int(numbers[index])
+            self._numbers[keys[index]] = int(last[keys[index]])
         if len(self._weights) > 2 * _MOST_KEYS:  # many at once: to look for one costs as much as to look for all
             for key in sorted(self._weights, key=self._weights.__getitem__)[:-_MOST_KEYS]:
                 self._forget(key)
-        if len(self._watched) < _WATCHED:
-            for index in some:
-                if keys[index] in self._weights and len(self._watched) < _WATCHED:
-                    self._watched.setdefault(keys[index], History(self._target))
 
     def record(self, answer: Answer, row: Any) -> None:
         """A row of a watched stream, with its prediction."""

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from aaren._version import __version__
 from aaren.serving import _live_routes, _row_routes, _stream_routes
 from aaren.serving._errors import RequestError
+from aaren.serving._responses import CONNECTION, Answered, ClientGone, Paced
 from aaren.serving._schemas import ROWS_PATH
 from aaren.serving._service import Service
 
@@ -64,6 +65,7 @@ class _Guard:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one request."""
+        paced = Paced(scope, send, self._service.budget, self._service.limits.body_seconds)
         started = False
 
         async def guarded(message: Any) -> None:
@@ -72,12 +74,15 @@ class _Guard:
                 started = True
                 message["headers"] = [*message.get("headers", ()), *_SECURITY]
                 self._service.metrics.request(message["status"])
-            await send(message)
+            await paced(message)
 
         app = self._app
-        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == "/v1/rows":
+        if scope["method"] == "POST" and scope["path"] == "/v1/rows":
             app, scope["app"] = _answer_rows, self._app
-        if scope["type"] == "http" and self._service.tokens is None and not _from_here(scope["headers"]):
+        names = [name for name, _ in scope["headers"]]
+        if names.count(b"host") > 1 or names.count(b"origin") > 1:
+            app = RequestError(400, "expected one line of Host and of Origin, received several", close=True).response()
+        elif self._service.tokens is None and not _from_here(scope["headers"]):
             error = RequestError(
                 403,
                 "expected a request to 127.0.0.1 or localhost, from no page of another site; a service for other hosts "
@@ -85,11 +90,17 @@ class _Guard:
             )
             app = error.response()
         try:
-            await app(scope, receive, guarded)
+            await app({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive, guarded)
+        except Answered:
+            pass
+        except ClientGone:
+            scope["extensions"][CONNECTION].client_gone()
         except Exception as error:
             if not started:
                 await (await _fail(Request(scope), error))(scope, receive, guarded)
             raise  # for the log
+        finally:
+            paced.reader.end()
 
 
 def _from_here(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from aaren.serving._errors import stopping, too_busy
 from aaren.serving._limits import Limits
 from aaren.serving._owned import OwnedStreams
+from aaren.streaming import GapBudget
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +230,12 @@ class Batcher:
     def _do(self, jobs: list[_Job]) -> list[Any] | None:
         """What the worker does."""
         call = jobs[0].call
-        return self._update(jobs, self.streams.update) if call is None else [call(self.streams)]
+        if call is not None:
+            return [call(self.streams)]
+        groups = [index for index, job in enumerate(jobs) for _ in job.keys]
+        most = [max(0, self._limits.request_rows - len(job.keys)) for job in jobs]
+        gaps = GapBudget(groups, most, self._limits.queue_rows)
+        return self._update(jobs, lambda keys, rows, numbers: self.streams.update(keys, rows, numbers, gaps))
 
     def _update_at_once(self, jobs: list[_Job]) -> list[Any] | None:
         return self._update(jobs, self.streams.update_at_once)

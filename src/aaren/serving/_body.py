@@ -9,37 +9,11 @@ from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
-from aaren.serving._errors import RequestError, stopping, too_busy
-
-IS_THERE = "aaren.is_there"
-"""Where the protocol leaves, in a scope's extensions, a function that says whether the whole body has come."""
+from aaren.serving._budget import Budget
+from aaren.serving._errors import RequestError, stopping
+from aaren.serving._responses import CONNECTION
 
 _LINGER_SECONDS = 1.0
-
-
-class Budget:
-    """Bytes of all requests that are being read, wait, or are being answered.
-
-    Args:
-        limit: how many there may be.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self.limit, self.used = limit, 0
-
-    def take(self, size: int) -> None:
-        """Take bytes.
-
-        Raises:
-            RequestError: 429, there are not so many.
-        """
-        if self.used + size > self.limit:
-            raise too_busy()
-        self.used += size
-
-    def give_back(self, size: int) -> None:
-        """Give bytes back."""
-        self.used -= size
 
 
 def require_type(request: Request, *allowed: str) -> str:
@@ -73,7 +47,7 @@ async def read_whole(request: Request, limit: int, seconds: float, budget: Budge
         raise _too_long(limit)
     body = bytearray()
     try:
-        if request.scope.get("extensions", {}).get(IS_THERE, lambda: False)():  # no clock has to run for it
+        if request.scope["extensions"][CONNECTION].is_there():  # no clock has to run for it
             await _collect(request, body, limit, budget)
         else:
             async with asyncio.timeout(seconds):

@@ -7,6 +7,8 @@ from typing import Any
 from aaren.data import Schema
 from aaren.models import Classifier, EventModel, Forecaster, Model
 
+_NUMBER_BYTES, _TIME_BYTES = 14, 29  # -1.234567e-05, and a time with microseconds in quotes
+
 
 def describe(model: Model[Any, Any], schema: Schema, record_bytes: int) -> dict[str, Any]:
     """Plain data: kind, columns, what is predicted, sizes, fingerprint."""
@@ -34,6 +36,18 @@ def describe(model: Model[Any, Any], schema: Schema, record_bytes: int) -> dict[
         unit = "seconds since 1970 (UTC), or dates" if preprocessing.dated else "that of the training data"
         found |= {"marks": list(preprocessing.marks), "units": unit}
     return found
+
+
+def prediction_bytes(model: Model[Any, Any]) -> int:
+    """About how long a prediction is as JSON, at most, in bytes."""
+    config, preprocessing = model.config, model.preprocessing
+    if isinstance(model, Forecaster):
+        numbers = config.horizon * config.targets * (1 + len(config.quantiles))
+        return _NUMBER_BYTES * numbers + _TIME_BYTES * config.horizon
+    if isinstance(model, Classifier | EventModel) and preprocessing is not None:
+        names = preprocessing.classes if isinstance(model, Classifier) else preprocessing.marks
+        return sum(len(name.encode()) + _NUMBER_BYTES for name in names)
+    return _NUMBER_BYTES * config.actions
 
 
 def cache_bytes_per_token(model: Model[Any, Any]) -> int:

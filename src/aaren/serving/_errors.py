@@ -38,7 +38,9 @@ class RequestError(Exception):
 def too_busy() -> RequestError:
     """The refusal of a request while too much waits already."""
     return RequestError(
-        429, "expected a queue with room, received more rows than can be computed; send them again later", retry_after=1
+        429,
+        "expected room for more rows, received them while too many rows and answers wait; send them again later",
+        retry_after=1,
     )
 
 

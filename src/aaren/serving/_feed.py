@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+from aaren.serving._budget import Budget, Reader
 from aaren.serving._errors import RequestError
 
 _QUIET_SECONDS = 15.0
@@ -17,10 +18,12 @@ class Subscriber:
         namespace: whose answers it gets.
         key: of the only stream whose answers it gets; None for all.
         most: events that may wait for the reader.
+        budget: of the bytes of what waits.
     """
 
-    def __init__(self, namespace: str, key: str | None, most: int) -> None:
+    def __init__(self, namespace: str, key: str | None, most: int, budget: Budget) -> None:
         self.namespace, self.key = namespace, key
+        self._budget, self._reader = budget, Reader(budget, self._drop)
         self._events: asyncio.Queue[bytes | None] = asyncio.Queue(most)
         self.dropped = False
 
@@ -28,23 +31,19 @@ class Subscriber:
         """One more event; a reader that is too slow loses what waits, and is told so."""
         if self.dropped:
             return
-        try:
+        if self._events.full() or self._budget.used + len(event) > self._budget.limit:
+            self._reader.leave()
+        else:
             self._events.put_nowait(event)
-        except asyncio.QueueFull:
-            self.dropped = True
-            self._empty()
-            self._events.put_nowait(
-                b'event: dropped\ndata: {"error":{"message":"expected a reader that keeps up, received one that is too '
-                b'slow; open the feed again, or ask for one key"}}\n\n'
-            )
-            self._events.put_nowait(None)
+            self._reader.owe(len(event))
 
     def end(self) -> None:
         """End the feed, since the service stops."""
-        self.dropped = True
-        self._empty()
-        self._events.put_nowait(b"event: stopping\ndata: {}\n\n")
-        self._events.put_nowait(None)
+        self._last(b"event: stopping\ndata: {}\n\n")
+
+    def close(self) -> None:
+        """Nobody reads any more."""
+        self._reader.end()
 
     async def events(self) -> AsyncIterator[bytes]:
         """The events; a comment now and then while there is none, so that a reader that left is noticed."""
@@ -57,11 +56,23 @@ class Subscriber:
                 event = b":\n\n"
             if event is None:
                 return
+            self._reader.read(min(len(event), self._reader.waiting))  # a last word is not counted
             yield event
 
-    def _empty(self) -> None:
+    def _drop(self) -> None:
+        self._last(
+            b'event: dropped\ndata: {"error":{"message":"expected a reader that keeps up, received one that is too '
+            b'slow; open the feed again, or ask for one key"}}\n\n'
+        )
+
+    def _last(self, event: bytes) -> None:
+        """Lose what waits, for one last word."""
+        self.dropped = True
+        self._reader.end()
         while not self._events.empty():
             self._events.get_nowait()
+        self._events.put_nowait(event)
+        self._events.put_nowait(None)
 
 
 class Feeds:
@@ -70,10 +81,11 @@ class Feeds:
     Args:
         most: feeds that may be open.
         most_events: that may wait for one reader.
+        budget: of the bytes of all that wait.
     """
 
-    def __init__(self, most: int, most_events: int) -> None:
-        self._most, self._most_events = most, max(2, most_events)
+    def __init__(self, most: int, most_events: int, budget: Budget) -> None:
+        self._most, self._most_events, self._budget = most, max(2, most_events), budget
         self._open: set[Subscriber] = set()
 
     def __len__(self) -> int:
@@ -87,13 +99,14 @@ class Feeds:
         """
         if len(self._open) >= self._most:
             raise RequestError(429, f"expected at most {self._most} open feeds; close one", retry_after=10)
-        subscriber = Subscriber(namespace, key, self._most_events)
+        subscriber = Subscriber(namespace, key, self._most_events, self._budget)
         self._open.add(subscriber)
         return subscriber
 
     def close(self, subscriber: Subscriber) -> None:
         """Forget a feed."""
         self._open.discard(subscriber)
+        subscriber.close()
 
     def wanted(self, namespace: str) -> list[Subscriber]:
         """The open feeds of a namespace."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from aaren._arguments import real_number, whole_number
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -13,11 +15,14 @@ class Limits:
         max_wait_ms: how long a row may wait for others to be computed with, once the worker has been busy; a row that
             comes while the worker is idle does not wait. 0 is allowed.
         max_batch: rows at which a batch leaves without waiting longer.
-        request_rows: rows of one JSON request.
+        request_rows: rows of one JSON request; and rows of any request that are computed together, with those that are
+            missing before them in their streams.
         body_bytes: bytes of one JSON request or snapshot.
         line_bytes: bytes of one line of an NDJSON request.
-        queue_rows: rows that may wait; beyond it requests get 429, but for one that finds none waiting.
-        queue_bytes: bytes of requests that are being read, wait, or are being answered; beyond it they get 429.
+        queue_rows: rows that may wait; beyond it requests get 429, but for one that finds none waiting. Of missing
+            rows as many may be passed through in one batch.
+        queue_bytes: bytes of requests that are being read or wait, and of answers that were not read yet; beyond it
+            requests get 429, and a client that has read nothing for a second is cut off.
         body_seconds: time for a whole JSON body, for the next line of an NDJSON body, and for a client to read.
         header_seconds: time from the connection to the end of a request's header.
         keep_alive_seconds: time that a connection may be idle between two requests.
@@ -44,6 +49,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value, least = getattr(self, field.name), 0 if field.name == "max_wait_ms" else 1e-3
-            if not least <= value < float("inf"):
-                raise ValueError(f"{field.name}: expected a positive number, received {value!r}")
+            value = getattr(self, field.name)
+            if field.type == "int":
+                whole_number(field.name, value, 1)
+            elif field.name == "max_wait_ms":
+                real_number(field.name, value, "a number of at least 0", lambda x: x >= 0)
+            else:
+                real_number(field.name, value, "a number of at least 0.001", lambda x: x >= 1e-3)

@@ -77,3 +77,14 @@ async def get_live(
 ) -> dict[str, Any]:
     """Rate, latencies and memory, the most active streams, and the last rows of one of them."""
     return service_of(request).live(namespace, None if key is None else checked_key(key))
+
+
+@router.get("/v1/drift", summary="Which streams have moved from the training data", responses=errors(409, 429))
+async def get_drift(
+    request: Request,
+    namespace: Namespace,
+    bound: Annotated[float, Query(description="Stability index from which a stream has moved.", gt=0, le=1e9)] = 0.25,
+    most: Annotated[int, Query(description="Streams to name.", ge=1, le=1000)] = 20,
+) -> dict[str, Any]:
+    """How many streams have moved, and which ones the most, each by its worst column; of forecasters."""
+    return await service_of(request).drift(namespace, bound, most)

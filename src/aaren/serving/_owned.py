@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from aaren.errors import DataError
 from aaren.models import Model
-from aaren.streaming import DurableStreams, PoolResult, StreamPool
+from aaren.streaming import DurableStreams, GapBudget, PoolResult, StreamPool
 
 _CHECKPOINT_SECONDS = 60.0
 _ROWS_AT_ONCE = 256
@@ -18,7 +17,7 @@ _PRODUCTS_AT_ONCE = 1 << 24  # some milliseconds of one processor
 
 
 class OwnedStreams:
-    """All streams of the service, by whole key, that is namespace and key.
+    """All streams of the service, by whole key: namespace and key, or the key alone in a service without tokens.
 
     Args:
         streams: in memory alone, or durable.
@@ -31,10 +30,12 @@ class OwnedStreams:
         products = max(1, sum(weight.numel() for weight in model.parameters()))  # of a row
         self._rows_at_once = min(_ROWS_AT_ONCE, _PRODUCTS_AT_ONCE // products) if model.device.type == "cpu" else 0
 
-    def update(self, keys: Sequence[str], rows: Sequence[Any], numbers: Sequence[int | None]) -> PoolResult:
+    def update(
+        self, keys: Sequence[str], rows: Sequence[Any], numbers: Sequence[int | None], gaps: GapBudget
+    ) -> PoolResult:
         """Apply rows, of which some say their number; durable when it returns, if there is a store."""
         counted = None if all(number is None for number in numbers) else self._numbers(keys, numbers)
-        return self.streams.update(keys, rows, counted)
+        return self.streams.update(keys, rows, counted, gaps=gaps)
 
     @property
     def rows_at_once(self) -> int:
@@ -50,12 +51,9 @@ class OwnedStreams:
         counted = None if all(number is None for number in numbers) else self._numbers(keys, numbers)
         return self.pool.update_at_once(keys, rows, counted)
 
-    def count_by_namespace(self) -> Counter[str]:
-        """How many streams there are of each namespace, in memory or in the store."""
-        keys = set(self.pool.keys())
-        if isinstance(self.streams, DurableStreams):
-            keys.update(self.streams.store.keys())
-        return Counter(key.split("/", 1)[0] for key in keys)
+    def keys(self) -> set[str]:
+        """The whole keys of all streams, in memory or in the store."""
+        return set(self.streams.keys())
 
     def _numbers(self, keys: Sequence[str], numbers: Sequence[int | None]) -> list[int]:
         """The numbers, with those that were left out counted on from the row before."""
@@ -63,11 +61,18 @@ class OwnedStreams:
         for key, number in zip(keys, numbers, strict=True):
             if number is None:  # after a duplicate too: what has no number is never one
                 if key not in before:
-                    before[key] = self.rows(key)
+                    before[key] = self._rows_if_sound(key)
                 number = 1 + max(before[key], last[key])
             last[key] = max(number, last[key])
             found.append(number)
         return found
+
+    def _rows_if_sound(self, key: str) -> int:
+        """As `rows`; 0 of a stream whose record is damaged, of which the pool will refuse the row."""
+        try:
+            return self.rows(key)
+        except DataError:
+            return 0
 
     def rows(self, key: str) -> int:
         """Rows of a stream so far, 0 if there is none."""
@@ -103,11 +108,11 @@ class OwnedStreams:
             raise DataError("new_key: expected a key without a stream, received one that has one; drop it first")
         self.streams.fork(key, new_key)
 
-    def save(self, key: str) -> bytes:
-        """A snapshot of a stream, that `model.stream(path)` opens too; a series in it has the key of the client."""
+    def save(self, key: str, name: str) -> bytes:
+        """A snapshot of a stream, that `model.stream(path)` opens too; a series in it has the name that is given."""
         self.require(key)
         layout, stream = self.pool.layout, self.pool.model.stream()
-        layout.to_stream(layout.check(key, self.streams.records([key])[0].tobytes()), key.split("/", 1)[1], stream)
+        layout.to_stream(layout.check(key, self.streams.records([key])[0].tobytes()), name, stream)
         with tempfile.TemporaryDirectory(prefix="aaren-") as folder:
             path = Path(folder) / "snapshot"
             stream.save(path)

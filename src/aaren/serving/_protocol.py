@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from aaren.serving._body import IS_THERE
 from aaren.serving._limits import Limits
-from aaren.serving._responses import ABORT, CAN_SEND, HOLD
+from aaren.serving._responses import CONNECTION
 
 _HEADER_BYTES = 1 << 16
+_AT_ONCE = struct.pack("ii", 1, 0)  # wait 0 seconds for the client to take what was sent
 _REFUSAL = b"HTTP/1.1 %s\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n%s\r\n%s"
 
 
@@ -65,8 +67,10 @@ class _BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """Accept a connection, unless there are too many."""
         super().connection_made(_Joining(transport))  # type: ignore[arg-type]
+        transport.set_write_buffer_limits(0)  # else what a client has not read would be in a buffer that nobody counts
         self._timer: asyncio.TimerHandle | None = None
         self._in_header, self._header_bytes = True, 0
+        self._running: RequestResponseCycle | None = None
         if len(self.connections) > self.limits.connections:
             self._refuse(
                 b"503 Service Unavailable", b"expected fewer connections; come again later", b"retry-after: 5\r\n"
@@ -77,6 +81,7 @@ class _BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection."""
         self._end_header()
+        self.client_gone()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -88,20 +93,21 @@ class _BoundedProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             super().data_received(data)
         if self._in_header and self._header_bytes > _HEADER_BYTES:
-            self._refuse(b"431 Request Header Fields Too Large", b"expected a shorter header")
+            self._refuse_header()
 
     def on_message_begin(self) -> None:
         """A request begins: its header must end in time."""
         super().on_message_begin()
-        joining: Any = self.transport
-        extensions: Any = {ABORT: joining.abort, HOLD: (joining.hold, joining.release)}
-        extensions |= {CAN_SEND: self._can_send, IS_THERE: self._is_there}
+        extensions: Any = {CONNECTION: self}
         self.scope["extensions"] = extensions
         self._begin_header()
 
     def on_headers_complete(self) -> None:
         """The header has ended."""
         self._end_header()
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > _HEADER_BYTES:
+            self._refuse_header()
+            raise ValueError  # ends the parser, whose caller then finds the connection closed
         super().on_headers_complete()
 
     def on_response_complete(self) -> None:
@@ -110,16 +116,23 @@ class _BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
         super().on_response_complete()
 
-    def timeout_keep_alive_handler(self) -> None:
-        """Nothing came for a while: a client that has not read its answer by now gets no more time for it."""
-        if self.transport.get_write_buffer_size():
-            self.transport.abort()
-        super().timeout_keep_alive_handler()
+    def cut_off(self) -> None:
+        """End the connection at once, with what the system still holds for a client that does not read."""
+        socket_ = self.transport.get_extra_info("socket")
+        socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self.transport.abort()
 
-    def _can_send(self) -> bool:
-        return not self.flow.write_paused
+    def client_gone(self) -> None:
+        """Tell the request that is being answered, which uvicorn does only if no other came after it."""
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
 
-    def _is_there(self) -> bool:
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def is_there(self) -> bool:
         """Whether the whole body is; true of a request too while the next one is there already."""
         return self.cycle is not None and not self.cycle.more_body
 
@@ -133,6 +146,13 @@ class _BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse bytes that are no request, in the form of all refusals."""
+        self._refuse(b"400 Bad Request", b"expected a request of HTTP/1.1, received something else")
+
+    def _refuse_header(self) -> None:
+        self._refuse(b"431 Request Header Fields Too Large", b"expected a header of at most %d bytes" % _HEADER_BYTES)
 
     def _too_slow(self) -> None:
         self._timer = None

@@ -9,47 +9,99 @@ from typing import Any
 
 from starlette.responses import Response
 
+from aaren.serving._budget import Budget, Reader
 from aaren.serving._errors import RequestError
 
-ABORT = "aaren.abort"
-"""Where the protocol leaves, in a scope's extensions, a function that ends the connection at once."""
-
-CAN_SEND = "aaren.can_send"
-"""And one that says whether what is sent now is taken at once, so that no clock has to run for it."""
-
-HOLD = "aaren.hold"
-"""And two that hold back what is sent, and send it in one piece."""
+CONNECTION = "aaren.connection"
+"""Where the protocol leaves itself in a scope's extensions."""
 
 PIECE = 1 << 16
 """Bytes that are sent at once."""
 
 
+class ClientGone(BaseException):
+    """Nobody reads the answer any more; what is left of it need not be made."""
+
+
+class Answered(BaseException):
+    """A request of HEAD has its answer; the body of it need not be made."""
+
+
+class Paced:
+    """The `send` of a request, no faster than its client reads; what it has not read yet is in the budget.
+
+    Args:
+        scope: of the request.
+        send: of the server.
+        budget: of requests and answers.
+        seconds: time for the client to read a piece; then it is cut off.
+    """
+
+    def __init__(self, scope: Any, send: Any, budget: Budget, seconds: float) -> None:
+        self._connection = connection = scope["extensions"][CONNECTION]
+        self.reader = Reader(budget, connection.cut_off)
+        self._send, self._seconds, self._no_body = send, seconds, scope["method"] == "HEAD"
+        self._head: Any = None
+
+    async def __call__(self, message: Any) -> None:
+        """Send a message. A head goes out with the first bytes of its body, which are counted by then.
+
+        Raises:
+            ClientGone: the client has left, or was cut off.
+            Answered: a request of HEAD has its head.
+        """
+        if message["type"] == "http.response.start":
+            self._head = message
+            return
+        if self._no_body:
+            await self._put({"type": "http.response.body", "body": b"", "more_body": False})
+            raise Answered
+        body, more = message.get("body", b""), message.get("more_body", False)
+        self.reader.owe(len(body))
+        for first in range(0, max(1, len(body)), PIECE):
+            last = first + PIECE >= len(body)
+            piece = body if last and not first else body[first : first + PIECE]
+            await self._put({"type": "http.response.body", "body": piece, "more_body": more or not last})
+            self.reader.read(len(piece))
+
+    async def _put(self, message: Any) -> None:
+        """Send a message, after the head in one piece, and wait until it is taken; no clock runs if that is at once."""
+        connection = self._connection
+        if connection.transport.is_closing():
+            raise ClientGone
+        connection.transport.hold()
+        try:
+            if self._head is not None:
+                head, self._head = self._head, None
+                await self._send(head)
+            await self._send(message)
+        finally:
+            connection.transport.release()
+        if connection.flow.write_paused:
+            try:
+                async with asyncio.timeout(self._seconds):
+                    await connection.flow.drain()
+            except TimeoutError:
+                self.reader.leave()
+                raise ClientGone from None
+
+
 class Pieces(Response):
-    """A body that comes in pieces. A client that does not read for some time is cut off.
+    """A body that comes in pieces, of a length that nobody knows.
 
     Args:
         pieces: of the body. A `RequestError` before the first one becomes the response; after it, the last piece.
         media_type: of the body.
-        seconds: time for the client to read.
-        length: of the whole body, if it is known.
         until_gone: called when the client has left while there is no piece, for bodies without an end.
     """
 
     def __init__(
-        self,
-        pieces: AsyncIterator[bytes],
-        media_type: str,
-        seconds: float,
-        *,
-        length: int | None = None,
-        until_gone: Callable[[], None] | None = None,
+        self, pieces: AsyncIterator[bytes], media_type: str, *, until_gone: Callable[[], None] | None = None
     ) -> None:
-        self.pieces, self.seconds, self.length, self.until_gone = pieces, seconds, length, until_gone
+        self.pieces, self.until_gone = pieces, until_gone
         self.background, self.body, self.status_code, self.media_type = None, b"", 200, media_type
         self.init_headers(None)
         del self.headers["content-length"]
-        if length is not None:
-            self.headers["content-length"] = str(length)
         self.headers["cache-control"] = "no-store"
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -57,8 +109,6 @@ class Pieces(Response):
         watcher = None if self.until_gone is None else asyncio.create_task(_gone(receive, self.until_gone))
         try:
             await self._send_all(scope, receive, send)
-        except TimeoutError:
-            scope.get("extensions", {}).get(ABORT, lambda: None)()
         finally:
             if watcher is not None:
                 watcher.cancel()
@@ -67,77 +117,40 @@ class Pieces(Response):
                 await close()
 
     async def _send_all(self, scope: Any, receive: Any, send: Any) -> None:
-        started, sent = False, 0
-
-        async def put(message: dict[str, Any]) -> None:
-            async with asyncio.timeout(self.seconds):
-                await send(message)
-
-        async def start() -> None:
-            nonlocal started
-            started = True
-            await put({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-
+        head = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        started = False
         try:
             async for piece in self.pieces:
                 if not started:
-                    await start()
-                sent += len(piece)
-                await put({"type": "http.response.body", "body": piece, "more_body": sent != self.length})
+                    started = True
+                    await send(head)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
         except RequestError as error:
             if not started:
                 await error.response()(scope, receive, send)
                 return
             last = error.response().body
-            await put({"type": "http.response.body", "body": bytes(last) + b"\n", "more_body": True})
+            await send({"type": "http.response.body", "body": bytes(last) + b"\n", "more_body": True})
         if not started:
-            await start()
-        if sent != self.length:
-            await put({"type": "http.response.body", "body": b"", "more_body": False})
+            await send(head)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class Whole(Response):
-    """A short body that is there. A client that does not read for some time is cut off.
+    """A body that is there, without what starlette's own response takes time for.
 
     Args:
-        body: at most `PIECE` bytes.
+        body: all of it.
         media_type: of the body.
-        seconds: time for the client to read.
     """
 
-    def __init__(self, body: bytes, media_type: str, seconds: float) -> None:
+    def __init__(self, body: bytes, media_type: str) -> None:
         self.body, self.status_code, self.media_type, self.background = body, 200, media_type, None
-        self.seconds = seconds
         self.raw_headers = [
             (b"content-type", media_type.encode()),
             (b"content-length", str(len(body)).encode()),
             (b"cache-control", b"no-store"),
         ]
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Send it."""
-        extensions = scope.get("extensions", {})
-        can_send = extensions.get(CAN_SEND, lambda: False)
-        hold, release = extensions.get(HOLD, (lambda: None, lambda: None))
-        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-        hold()
-        try:
-            for message in (start, {"type": "http.response.body", "body": self.body, "more_body": False}):
-                if can_send():
-                    await send(message)
-                else:
-                    async with asyncio.timeout(self.seconds):
-                        await send(message)
-        except TimeoutError:
-            extensions.get(ABORT, lambda: None)()
-        finally:
-            release()
-
-
-async def cut(body: bytes) -> AsyncIterator[bytes]:
-    """A body in pieces."""
-    for first in range(0, len(body), PIECE):
-        yield body[first : first + PIECE]
 
 
 async def _gone(receive: Any, then: Callable[[], None]) -> None:

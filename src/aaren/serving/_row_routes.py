@@ -14,7 +14,7 @@ from starlette.responses import Response
 from aaren.serving._access import Namespace, checked_key, namespace_of, service_of
 from aaren.serving._body import read_lines, read_whole, require_type
 from aaren.serving._errors import RequestError, stopping
-from aaren.serving._responses import PIECE, Pieces, Whole, cut
+from aaren.serving._responses import Pieces, Whole
 from aaren.serving._rows import Rows, rows_of_body, rows_of_lines
 from aaren.serving._schemas import errors
 from aaren.serving._service import Service
@@ -37,7 +37,7 @@ async def post_rows(request: Request) -> Response:
     if service.stopping.is_set():
         raise stopping()
     if kind == _LINES:
-        return Pieces(_answered_lines(request, service, namespace, predictions), _LINES, service.limits.body_seconds)
+        return Pieces(_answered_lines(request, service, namespace, predictions), _LINES)
     limits = service.limits
     body = await read_whole(request, limits.body_bytes, limits.body_seconds, service.budget)
     try:
@@ -45,10 +45,7 @@ async def post_rows(request: Request) -> Response:
         found = await service.take(namespace, rows, set(), predictions=predictions)
     finally:
         service.budget.give_back(len(body))
-    text = b'{"rows":[' + b",".join(found) + b"]}"
-    if len(text) <= PIECE:
-        return Whole(text, _JSON, limits.body_seconds)
-    return Pieces(cut(text), _JSON, limits.body_seconds, length=len(text))
+    return Whole(b'{"rows":[' + b",".join(found) + b"]}", _JSON)
 
 
 @lru_cache(maxsize=64)
@@ -64,9 +61,10 @@ async def _answered_lines(
 ) -> AsyncIterator[bytes]:
     """An answer for each line of a body, while it comes."""
     limits, stopped = service.limits, set[str]()
+    at_once = min(_ROWS_AT_ONCE, service.most_rows(predictions=predictions))
     async for lines in read_lines(request, limits.line_bytes, limits.body_seconds, service.budget, service.stopping):
-        for first in range(0, len(lines), _ROWS_AT_ONCE):
-            rows = rows_of_lines(lines[first : first + _ROWS_AT_ONCE], service.schema)
+        for first in range(0, len(lines), at_once):
+            rows = rows_of_lines(lines[first : first + at_once], service.schema)
             if len(rows):
                 found = await _taken(service, namespace, rows, stopped, predictions)
                 yield b"".join(one + b"\n" for one in found)
@@ -115,4 +113,4 @@ async def get_feed(
         finally:
             service.feeds.close(subscriber)
 
-    return Pieces(events(), "text/event-stream", service.limits.body_seconds, until_gone=subscriber.end)
+    return Pieces(events(), "text/event-stream", until_gone=subscriber.end)

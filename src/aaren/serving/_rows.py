@@ -139,11 +139,15 @@ def _number_of(given: Any) -> int | None:
 
 
 def _cells_of(given: Any, key: str, schema: Schema) -> Any:
-    """Cells that are text, numbers, booleans or null; without the column that names the series: that is the key."""
+    """Cells that are text, numbers, booleans or null; without the column that names the series: that is the key.
+
+    A column that the model does not read may hold anything; where it holds something else, such columns are left out.
+    """
     if isinstance(given, dict):
         named: Mapping[str, Any] = given
         if schema.series_id is None and _PLAIN.issuperset(map(type, given.values())):
             return given
+        given = named = {column: given[column] for column in schema.columns if column in given}
     elif isinstance(given, list):
         named = dict(zip(map(str, range(len(given))), given, strict=True))
     else:

@@ -35,7 +35,10 @@ _ROW = {
         },
         "row": {
             "anyOf": [
-                {"type": "object", "additionalProperties": _CELL, "description": "Cells by column."},
+                {
+                    "type": "object",
+                    "description": "Cells by column; a column that the model does not read may hold anything.",
+                },
                 {"type": "array", "items": _CELL, "description": "Cells in the order of the columns."},
             ]
         },

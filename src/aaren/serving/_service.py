@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aaren.errors import DataError, ModelFileError
@@ -14,8 +15,8 @@ from aaren.models import Forecaster, Model
 from aaren.serving._activity import Activity
 from aaren.serving._answers import STATUSES, Answer, answers, line
 from aaren.serving._batcher import Batcher
-from aaren.serving._body import Budget
-from aaren.serving._description import cache_bytes_per_token, describe
+from aaren.serving._budget import Budget
+from aaren.serving._description import cache_bytes_per_token, describe, prediction_bytes
 from aaren.serving._errors import RequestError
 from aaren.serving._feed import Feeds
 from aaren.serving._limits import Limits
@@ -23,9 +24,11 @@ from aaren.serving._metrics import Metrics, Recent
 from aaren.serving._owned import OwnedStreams
 from aaren.serving._rows import Rows
 from aaren.serving._tokens import LOCAL, Tokens
+from aaren.streaming import FleetDrift
 
 _AT_ONCE = 64
-_RECORDED = 32
+_STREAMS_AT_ONCE = 1024
+_STATUS_BYTES = 256
 
 
 @dataclass
@@ -43,7 +46,7 @@ class Service:
     Args:
         model: a trained model that streams.
         open_streams: opens the streams; called on the worker.
-        tokens: who may come; None: everybody who can reach the address, as `local`.
+        tokens: who may come; None: everybody who can reach the address, for all streams there are.
         limits: of requests and waiting.
     """
 
@@ -58,26 +61,37 @@ class Service:
         self.schema = model.stream().schema
         self.stopping = asyncio.Event()
         self.budget = Budget(self.limits.queue_bytes)
-        self.feeds = Feeds(self.limits.feeds, self.limits.feed_rows)
+        self.feeds = Feeds(self.limits.feeds, self.limits.feed_rows, self.budget)
         self.batcher = Batcher(open_streams, self.limits, lambda rows, seconds: self.metrics.batch(rows, seconds))
         self.metrics = Metrics(
             {
                 "queue_rows": ("Rows that wait", lambda: self.batcher.waiting),
-                "queue_bytes": ("Bytes of requests that are read, wait or are answered", lambda: self.budget.used),
+                "queue_bytes": (
+                    "Bytes of requests that wait and of answers that were not read",
+                    lambda: self.budget.used,
+                ),
                 "streams": ("Streams in memory", lambda: len(self.batcher.streams.pool)),
                 "state_bytes": ("Bytes of their records", lambda: self.batcher.streams.pool.nbytes()),
                 "feeds": ("Open feeds", lambda: len(self.feeds)),
             }
         )
+        self._answer_bytes = (_STATUS_BYTES, _STATUS_BYTES + prediction_bytes(model))  # without predictions, with them
         self._target = self.schema.targets[0] if isinstance(model, Forecaster) else None
+        self._drift = asyncio.Lock()
+        self.unseen = 0  # streams of the store that no token can see
         self._namespaces: defaultdict[str, _Namespace] = defaultdict(lambda: _Namespace(Activity(self._target)))
         self._began = time.monotonic()
 
     async def start(self) -> None:
         """Open the streams; what that raises is raised here."""
         await self.batcher.start()
-        for name, count in (await self.batcher.call(OwnedStreams.count_by_namespace)).items():
-            self._namespaces[name].streams = count
+        for key in await self.batcher.call(OwnedStreams.keys):
+            if self.tokens is None:
+                self._namespaces[LOCAL].streams += 1
+            elif "/" in key and (name := key.split("/", 1)[0]) in self.tokens.names:
+                self._namespaces[name].streams += 1
+            else:
+                self.unseen += 1
         self.description = describe(self.model, self.schema, self.batcher.streams.pool.record_bytes)
 
     def begin_stop(self) -> None:
@@ -109,6 +123,10 @@ class Service:
             raise RequestError(401, "expected the header `Authorization: Bearer TOKEN` with a token of this service")
         return name
 
+    def whole_key(self, namespace: str, key: str) -> str:
+        """A key as the streams have it: without tokens as the client wrote it, and as Python's pools have it."""
+        return key if self.tokens is None else f"{namespace}/{key}"
+
     async def take(self, namespace: str, rows: Rows, stopped: set[str], *, predictions: bool) -> list[bytes]:
         """The answers to rows, each as JSON.
 
@@ -119,11 +137,33 @@ class Service:
             predictions: whether the answers hold them.
 
         Raises:
-            RequestError: 429, the queue is full; 503, the service stops, or its store cannot be written.
+            RequestError: 413, the answers would be too long; 429, the queue is full, or there is no room for them;
+                503, the service stops, or its store cannot be written.
         """
+        most = self.most_rows(predictions=predictions)
+        if len(rows) > most:
+            raise RequestError(
+                413,
+                f"rows: expected at most {most}, whose predictions fill the memory for answers, received {len(rows)}; "
+                "send less at once, lines (NDJSON), or ask for predictions=false",
+            )
+        room = len(rows) * self._answer_bytes[predictions]
+        self.budget.take(room)
+        try:
+            return await self._answers(namespace, rows, stopped, predictions=predictions)
+        finally:
+            self.budget.give_back(room)  # from now on the answers themselves are counted
+
+    def most_rows(self, *, predictions: bool) -> int:
+        """How many rows may be answered together, so that the answers have room."""
+        limits = self.limits
+        room = max(limits.queue_bytes - limits.body_bytes, limits.queue_bytes // 2)
+        return max(1, room // self._answer_bytes[predictions])
+
+    async def _answers(self, namespace: str, rows: Rows, stopped: set[str], *, predictions: bool) -> list[bytes]:
         began = time.monotonic()
         sent = _sendable(rows, stopped)
-        whole = [f"{namespace}/{rows.keys[index]}" for index in sent]
+        whole = [self.whole_key(namespace, str(rows.keys[index])) for index in sent]
         part = None
         if sent:
             numbers = [rows.numbers[index] for index in sent]
@@ -139,11 +179,11 @@ class Service:
                 raise RequestError(507, str(error)) from None
         seconds = time.monotonic() - began
         activity, subscribers = self._namespaces[namespace].activity, self.feeds.wanted(namespace)
-        watch_from = len(rows) - _RECORDED
+        drawn = activity.drawn(rows.keys, sent)
 
         def wants(index: int) -> bool:
             key = rows.keys[index]
-            if predictions or (index >= watch_from and activity.watches(key)):
+            if predictions or index in drawn:
                 return True
             return bool(subscribers) and any(one.key is None or one.key == key for one in subscribers)
 
@@ -160,7 +200,7 @@ class Service:
                 for one in subscribers:
                     if one.key is None or one.key == answer.key:
                         one.put(event)
-            if answer.prediction is not None and index >= watch_from:
+            if answer.prediction is not None and index in drawn:
                 activity.record(answer, rows.cells[index])
             if index % _AT_ONCE == _AT_ONCE - 1:
                 await asyncio.sleep(0)  # others must not wait for a long answer to be written
@@ -177,21 +217,43 @@ class Service:
         known.streams += sum([one.number == 1 for one in taken])
         known.activity.saw([str(one.key) for one in taken], [one.number or 0 for one in taken])
 
+    async def drift(self, namespace: str, bound: float, most: int) -> dict[str, Any]:
+        """Which streams have moved most from the training data, looked at piece by piece between the rows.
+
+        Raises:
+            RequestError: 409, the model has no such report; 429, one is being made.
+        """
+        if self._drift.locked():
+            raise RequestError(429, "expected one report at a time; ask again when the other is done", retry_after=5)
+        async with self._drift:
+            prefix = self.whole_key(namespace, "")
+            whole = sorted(key for key in await self.batcher.call(OwnedStreams.keys) if key.startswith(prefix))
+            try:
+                report = FleetDrift(self.batcher.streams.pool, bound=bound, most=most)
+            except ValueError as error:
+                raise RequestError(409, str(error)) from None
+            for first in range(0, len(whole), _STREAMS_AT_ONCE):
+                await self.batcher.call(partial(_look, report, whole[first : first + _STREAMS_AT_ONCE]))
+        found = report.to_dict()
+        for one in found["worst"]:
+            one["key"] = one["key"].removeprefix(prefix)
+        return found
+
     async def stream_call(self, namespace: str, key: str, call: Callable[[OwnedStreams, str], Any]) -> Any:
         """What a call gives that needs the streams and the whole key.
 
         Raises:
             RequestError: 404, the key has no stream; 409, the call cannot be done; 400, what it was given is bad.
         """
-        whole = f"{namespace}/{key}"
+        whole, prefix = self.whole_key(namespace, key), self.whole_key(namespace, "")
         try:
             return await self.batcher.call(lambda streams: call(streams, whole))
         except KeyError:
             raise RequestError(404, f"key: expected one that has a stream, received {key!r}") from None
         except DataError as error:
-            raise RequestError(409, str(error).replace(f"{namespace}/", "")) from None
+            raise RequestError(409, str(error).replace(prefix, "")) from None
         except ModelFileError as error:
-            raise RequestError(400, str(error).replace(f"{namespace}/", "")) from None
+            raise RequestError(400, str(error).replace(prefix, "")) from None
 
     def changed(self, namespace: str, key: str, streams: int = 0) -> None:
         """A stream changed without a row: the page must not go on from what it has drawn; `streams` came or went."""
@@ -212,6 +274,10 @@ class Service:
         found["target"] = self._target
         found["stream"] = None if key is None else {"key": key, **known.activity.history(key)}
         return found
+
+
+def _look(report: FleetDrift, keys: Sequence[str], streams: OwnedStreams) -> None:
+    report.add(keys)
 
 
 def _sendable(rows: Rows, stopped: set[str]) -> list[int]:

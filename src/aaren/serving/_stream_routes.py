@@ -58,9 +58,10 @@ async def fork_stream(
 ) -> dict[str, Any]:
     """Give a new key the past of a stream; from then on each goes its own way."""
     new = checked_key(new_key)
+    new_whole = service_of(request).whole_key(namespace, new)
 
     def fork(streams: OwnedStreams, whole: str) -> int:
-        streams.fork(whole, f"{namespace}/{new}")
+        streams.fork(whole, new_whole)
         return streams.rows(whole)
 
     rows = await service_of(request).stream_call(namespace, key, fork)
@@ -76,7 +77,7 @@ async def fork_stream(
 )
 async def get_state(request: Request, namespace: Namespace, key: Key) -> Response:
     """A snapshot of a stream; `model.stream(path)` and `aaren stream --state` go on from it."""
-    snapshot = await service_of(request).stream_call(namespace, key, OwnedStreams.save)
+    snapshot = await service_of(request).stream_call(namespace, key, lambda streams, whole: streams.save(whole, key))
     return Response(snapshot, media_type=_BINARY)
 
 

@@ -31,6 +31,11 @@ class Tokens:
     def __len__(self) -> int:
         return len(self._digests)
 
+    @property
+    def names(self) -> frozenset[str]:
+        """The names that have a token."""
+        return frozenset(name for name, _ in self._digests)
+
     def name_of(self, token: str) -> str | None:
         """The name that a token stands for, or None. All digests are compared, each in constant time."""
         given = _digest(token).encode()

@@ -9,10 +9,12 @@ from aaren.streaming._durable import DurableStreams
 from aaren.streaming._event_predict import events_after
 from aaren.streaming._event_prediction import EventPrediction
 from aaren.streaming._event_stream import EventStream
+from aaren.streaming._fleet_drift import FleetDrift, StreamDrift
 from aaren.streaming._layout import Field, RecordLayout
 from aaren.streaming._open import open_stream
 from aaren.streaming._policy_stream import PolicyAction, PolicyStream
 from aaren.streaming._pool import StreamPool
+from aaren.streaming._pool_gaps import GapBudget
 from aaren.streaming._pool_result import PoolResult, RowStatus
 from aaren.streaming._predict import forecast_after
 from aaren.streaming._prediction import Prediction, time_texts
@@ -33,6 +35,8 @@ __all__ = [
     "EventPrediction",
     "EventStream",
     "Field",
+    "FleetDrift",
+    "GapBudget",
     "MarkDrift",
     "ModelStream",
     "PolicyAction",
@@ -43,6 +47,7 @@ __all__ = [
     "RowStatus",
     "StateStore",
     "Stream",
+    "StreamDrift",
     "StreamPool",
     "StreamStore",
     "StreamingTail",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from aaren.data import Schema
 from aaren.models import Model
@@ -80,6 +80,7 @@ class AnomalyStream(ModelStream[Model[Any, Any], Anomaly]):
         found.score, found.is_anomaly, found.prediction.mean
     """
 
+    scores_anomalies: ClassVar[bool] = True
     _state, _monitor = _of_inner("_state"), _of_inner("_monitor")
     _rows, _skipped, _last_taken = _of_inner("_rows"), _of_inner("_skipped"), _of_inner("_last_taken")
 
@@ -162,8 +163,6 @@ class AnomalyStream(ModelStream[Model[Any, Any], Anomaly]):
         return {**self._inner._own_header(), "anomaly": {"tails": tails, "surprise": self._surprise.to_dict()}}
 
     def _restore_own(self, header: Mapping[str, Any]) -> None:
-        if "anomaly" not in header:
-            raise ValueError("the state is of a stream without anomalies; start a new state, or leave them out")
         self._inner._restore_own(header)
         for name, tail in self._tails.items():
             tail.restore(header["anomaly"]["tails"][name])

@@ -39,6 +39,8 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
     model: AnyModel
     record_fields: ClassVar[Mapping[str, str]] = {}
     """What of its own header differs between streams of one model and options, but for their names; dtype by name."""
+    scores_anomalies: ClassVar[bool] = False
+    """Whether its snapshots hold what is usual of the stream too."""
     row_options: ClassVar[Sequence[str]] = ("on_bad_row",)
     """Options that decide what becomes of a row; with others the same rows lead to another state."""
 
@@ -96,6 +98,10 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
     def time_of(self, row: Mapping[str, Any]) -> Any:
         """The time of a row, whatever its other cells hold; None where rows have none. The row is not taken."""
         return None
+
+    def missing_before(self, row: Any) -> int:
+        """Rows that the model would pass through as missing before this one; 0 of a row that would be refused."""
+        return 0
 
     @property
     def rows(self) -> int:
@@ -187,10 +193,18 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
         """Go on from a snapshot.
 
         Raises:
-            ModelFileError: it is not there, is damaged, or is of another model.
+            ModelFileError: it is not there, is damaged, of another model, or of a stream with anomalies where this one
+                has none, or the other way.
         """
         path = Path(state_file)
         tensors, header = read_snapshot(path, self.model.fingerprint())
+        if ("anomaly" in header) != self.scores_anomalies:
+            kinds = ("a stream without anomalies", "an AnomalyStream")
+            raise ModelFileError(
+                f"{path}: expected the state of {kinds[self.scores_anomalies]}, received that of "
+                f"{kinds['anomaly' in header]}; open it as what it is (AnomalyStream, `aaren stream --anomalies`), or "
+                "start a new state"
+            )
         template, structure = pytree.tree_flatten(self._state)
         expected = {}
         for index, leaf in enumerate(template):

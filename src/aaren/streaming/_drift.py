@@ -133,7 +133,7 @@ class DriftMonitor:
         if weight * weight < 1.5 * squares:
             return ColumnDrift(**shared)  # of one value there is no deviation
         variance = max(square / weight - shift * shift, 0.0)
-        stability = _normal_stability(shift, max(variance, _LEAST_VARIANCE))
+        stability = float(normal_stability(shift, variance))
         return ColumnDrift(**shared, deviation=unit * math.sqrt(variance), stability=stability)
 
     def _mark_shares(self) -> tuple[MarkDrift, ...]:
@@ -153,10 +153,11 @@ class DriftMonitor:
         return float(((p - q) * np.log(p / q)).sum())
 
 
-def _normal_stability(shift: float, variance: float) -> float:
+def normal_stability(shift: Any, variance: Any) -> Any:
     """The population stability index, the symmetric Kullback-Leibler divergence, of N(shift, variance) and N(0, 1).
 
     The index is a sum over bins, which would have to be kept for the training data; for two normal distributions it is
-    (variance + shift^2 + (1 + shift^2) / variance) / 2 - 1.
+    (variance + shift^2 + (1 + shift^2) / variance) / 2 - 1. Both are numbers, or arrays of one shape.
     """
+    variance = np.maximum(variance, _LEAST_VARIANCE)
     return (variance + shift * shift + (1 + shift * shift) / variance) / 2 - 1

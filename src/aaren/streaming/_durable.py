@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aaren._arguments import real_number, whole_number
 from aaren.errors import ModelFileError
 from aaren.models import Model
-from aaren.streaming._entry import decode_entry, encode_entry, take
+from aaren.streaming._entry import decode_entry, encode_entry, only, take
+from aaren.streaming._fleet_drift import FleetDrift, fleet_drift
 from aaren.streaming._layout import RecordLayout
 from aaren.streaming._open import open_stream, row_options
 from aaren.streaming._pending_writes import PendingWrites
 from aaren.streaming._pool import StreamPool, key_text, key_texts
+from aaren.streaming._pool_gaps import GapBudget
 from aaren.streaming._pool_result import PoolResult, RowStatus
 from aaren.streaming._store import StreamStore
 
@@ -31,6 +34,7 @@ class DurableStreams:
     replay and when a sender that saw no answer sends them again. Streams that the pool has no room for move to the
     store in the transaction of the entry of their call. After every `checkpoint_rows` rows, or `checkpoint_seconds`,
     the records that changed are written piece by piece, one piece before each call, and then the journal is dropped.
+    Columns that the model does not read are not kept, and may hold anything.
 
     Args:
         model: a trained model.
@@ -44,7 +48,7 @@ class DurableStreams:
             options of before; later ones go by these.
 
     Raises:
-        ValueError: an argument is below 1, or the model cannot be streamed in a pool.
+        ValueError: an argument is out of range, or the model cannot be streamed in a pool.
         ModelFileError: the store is damaged, in use, or of another model.
 
     Example:
@@ -64,13 +68,19 @@ class DurableStreams:
         accept_fingerprint: str | None = None,
         **options: Any,
     ) -> None:
-        for name, value in (("checkpoint_rows", checkpoint_rows), ("checkpoint_keys", checkpoint_keys)):
-            if value < 1:
-                raise ValueError(f"{name}: expected at least 1, received {value}")
-        layout, wanted = RecordLayout(open_stream(model, None, **options)).to_dict(), row_options(model, **options)
+        whole_number("capacity", capacity, 1, "streams")
+        self._every = whole_number("checkpoint_rows", checkpoint_rows, 1, "rows")
+        self._piece = whole_number("checkpoint_keys", checkpoint_keys, 1, "streams")
+        self._seconds = checkpoint_seconds
+        if checkpoint_seconds is not None:
+            self._seconds = real_number(
+                "checkpoint_seconds", checkpoint_seconds, "seconds, at least 0, or None", lambda x: x >= 0
+            )
+        stream = open_stream(model, None, **options)
+        self._columns = frozenset(stream.schema.columns)
+        layout, wanted = RecordLayout(stream).to_dict(), row_options(model, **options)
         identity: dict[str, Any] = {"fingerprint": model.fingerprint(), "layout": layout, "options": wanted}
         self.store = StreamStore(folder, **identity, accept_fingerprint=accept_fingerprint)
-        self._every, self._seconds, self._piece = checkpoint_rows, checkpoint_seconds, checkpoint_keys
         self._pending = PendingWrites(self.store)
         self._checkpoint: Iterator[int] | None = None
         self._upto = self._rows_since = 0
@@ -111,7 +121,14 @@ class DurableStreams:
             self._pending.commit()
             self._rows_since += len(keys)
 
-    def update(self, keys: Sequence[str | int] | NDArray[Any], rows: Any, numbers: Any = None) -> PoolResult:
+    def update(
+        self,
+        keys: Sequence[str | int] | NDArray[Any],
+        rows: Any,
+        numbers: Any = None,
+        *,
+        gaps: GapBudget | None = None,
+    ) -> PoolResult:
         """Apply rows; what the pool says of them, once they are durable.
 
         If this raises, no row of the call is applied; if it raises or the process ends before it returns, send the
@@ -122,6 +139,7 @@ class DurableStreams:
             rows: as the pool takes them.
             numbers: of the rows in their streams, from 1; None takes the next ones, with which a row that is sent
                 twice is applied twice.
+            gaps: as the pool takes it.
 
         Raises:
             ModelFileError: the store cannot be written; the streams are as before.
@@ -130,12 +148,13 @@ class DurableStreams:
         self._checkpoint_piece()
         names = key_texts(keys)
         with self._all_or_none(names):
-            result = self._pool.update(names, rows, numbers)
+            result = self._pool.update(names, rows, numbers, gaps=gaps)
             index = np.flatnonzero((result.status == RowStatus.TAKEN) | (result.status == RowStatus.SKIPPED)).tolist()
             entries = []
             if index:
                 taken = rows if len(index) == len(names) else take(rows, index)
-                entries.append(encode_entry([names[i] for i in index], result.rows[index].tolist(), taken))
+                numbers_taken = result.rows[index].tolist()
+                entries.append(encode_entry([names[i] for i in index], numbers_taken, only(taken, self._columns)))
             if self._group is None:
                 self._pending.commit(*entries)
             else:
@@ -195,6 +214,14 @@ class DurableStreams:
     def records(self, keys: Sequence[str | int]) -> NDArray[np.uint8]:
         """The records of n keys, shape (n, record_bytes), as `StreamPool.records` gives them."""
         return self._pool.records(keys)
+
+    def keys(self) -> set[str]:
+        """Keys of all streams, in memory or in the store."""
+        return {*self._pool.keys(), *self.store.keys()}
+
+    def drift(self, *, bound: float = 0.25, most: int = 20) -> FleetDrift:
+        """As `StreamPool.drift`, of all streams, in memory or in the store."""
+        return fleet_drift(self._pool, sorted(self.keys()), bound, most)
 
     def __contains__(self, key: object) -> bool:
         """Whether a key has a stream, in memory or in the store."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any
@@ -32,6 +32,17 @@ def take(rows: Any, index: Sequence[int]) -> Any:
     if isinstance(rows, Mapping):
         return {name: take(column, index) for name, column in rows.items()}
     return rows[np.asarray(index)] if isinstance(rows, np.ndarray) else [rows[i] for i in index]
+
+
+def only(rows: Any, names: Collection[str]) -> Any:
+    """Rows without other columns than these, in the form they came in; cells in order stay as they are."""
+    if isinstance(rows, Mapping):
+        return {name: column for name, column in rows.items() if name in names}
+    if isinstance(rows, np.ndarray) and rows.dtype.kind != "O":
+        return rows
+    return [
+        {name: cell for name, cell in row.items() if name in names} if isinstance(row, Mapping) else row for row in rows
+    ]
 
 
 def encode_entry(keys: Sequence[str], numbers: Sequence[int], rows: Any) -> bytes:

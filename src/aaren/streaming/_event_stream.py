@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from aaren.data import Schema, mark_text, parse_time
-from aaren.errors import DataError
+from aaren._arguments import real_number
+from aaren.data import CheckedEvent, PastEvents, Schema
 from aaren.models import EventDistribution, EventModel, EventPreprocessing
 from aaren.streaming._base import ModelStream, Policy
 from aaren.streaming._drift_reference import log_interval
 from aaren.streaming._event_prediction import EventPrediction, make_event_prediction
-
-FARTHEST = 1e15  # mean intervals since the start: beyond it float64 does not tell two events apart
-
-
-class _Event(NamedTuple):
-    """A row that was checked: time in the user's unit, number of the mark or None, name of the sequence or None."""
-
-    time: float
-    mark: int | None
-    sequence: str | None
 
 
 class EventStream(ModelStream[EventModel, EventPrediction]):
@@ -66,13 +56,15 @@ class EventStream(ModelStream[EventModel, EventPrediction]):
             raise ValueError("on_bad_row: expected 'error' or 'skip', received 'impute'; an event cannot be guessed")
         super().__init__(model, on_bad_row)
         assert model.preprocessing is not None, "the base has refused it"
-        if not all(0 < level < 1 for level in quantiles):
-            raise ValueError(f"quantiles: expected levels between 0 and 1, received {tuple(quantiles)}")
-        if start is not None and not math.isfinite(start):
-            raise ValueError(f"start: expected a finite number, received {start}")
-        self.quantiles = tuple(quantiles)
+        if isinstance(quantiles, str | bytes) or not isinstance(quantiles, Iterable):
+            raise ValueError(f"quantiles: expected levels between 0 and 1, received {quantiles!r}")
+        self.quantiles = tuple(
+            real_number("quantiles", level, "levels between 0 and 1", lambda x: 0 < x < 1) for level in quantiles
+        )
+        if start is not None:
+            start = real_number("start", start, "a finite number")
         self._preprocessing: EventPreprocessing = model.preprocessing
-        self._numbers = {name: number for number, name in enumerate(model.preprocessing.marks)}
+        self._rules = model.preprocessing.rules
         self._start, self._time = start, start
         self._begun = False
         self._sequence: str | None = None
@@ -81,9 +73,7 @@ class EventStream(ModelStream[EventModel, EventPrediction]):
     @property
     def schema(self) -> Schema:
         """The columns of a row: the time, and the mark if events have one."""
-        columns = self._preprocessing.columns
-        inputs = (columns.time,) if not self._numbers else (columns.time, columns.mark or "mark")
-        return Schema(inputs, series_id=columns.sequence)
+        return Schema(self._rules.names, series_id=self._rules.sequence)
 
     @property
     def time(self) -> Any:
@@ -96,7 +86,7 @@ class EventStream(ModelStream[EventModel, EventPrediction]):
         Raises:
             DataError: the time cannot be read.
         """
-        return self._time_of(row, self._rows + 1)
+        return self._rules.time_of(row, self._rows + 1)
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -117,31 +107,11 @@ class EventStream(ModelStream[EventModel, EventPrediction]):
         interval = torch.tensor([(time - self._time) / self._preprocessing.unit], dtype=torch.float64)
         return float(self.model.distribution(self._state.hidden).log_survival(interval.to(self.model.device)))
 
-    def _check(self, row: Any, number: int) -> _Event:
+    def _check(self, row: Any, number: int) -> CheckedEvent:
         """The event. A row is a mapping of cells by column name, or cells in the order time, mark."""
-        names = self.schema.inputs
-        if not isinstance(row, Mapping):
-            if isinstance(row, str | bytes) or not isinstance(row, Sequence) or len(row) != len(names):
-                raise DataError(
-                    f"expected a row of {len(names)} cells ({', '.join(names)}), received something else",
-                    source="stream",
-                    line=number,
-                )
-            row = dict(zip(names, row, strict=True))
-        for name in names:
-            if name not in row:
-                raise DataError(
-                    f"expected the columns {', '.join(names)}, received {', '.join(map(str, row)) or 'none'}",
-                    source="stream",
-                    line=number,
-                    column=name,
-                )
-        sequence = self._sequence_of(row, number)  # before the time, which is in order only within a sequence
-        time = self._time_of(row, number)
-        self._check_order(time, number)
-        return _Event(time, self._mark_of(row, number) if self._numbers else None, sequence)
+        return self._rules.check(row, number, PastEvents(self._start, self._time, self._begun, self._sequence))
 
-    def _apply(self, checked: _Event, number: int) -> EventPrediction:
+    def _apply(self, checked: CheckedEvent, number: int) -> EventPrediction:
         """Score the event by what was said before it, take it, and say what comes next."""
         start = checked.time if self._start is None else self._start
         distribution, state, likelihood = self._advance(checked, start)
@@ -156,7 +126,7 @@ class EventStream(ModelStream[EventModel, EventPrediction]):
 
     @torch.inference_mode(False)
     @torch.no_grad()
-    def _advance(self, event: _Event, start: float) -> tuple[EventDistribution, Any, float | None]:
+    def _advance(self, event: CheckedEvent, start: float) -> tuple[EventDistribution, Any, float | None]:
         unit = self._preprocessing.unit
         device = self.model.device
         times = torch.tensor([[(event.time - start) / unit]], dtype=torch.float64, device=device)
@@ -176,69 +146,3 @@ class EventStream(ModelStream[EventModel, EventPrediction]):
         self._begun, self._sequence = bool(header["begun"]), None if sequence is None else str(sequence)
         if self._begun and (self._start is None or self._time is None):
             raise ValueError("a stream that has begun has a start and a time")
-
-    def _time_of(self, row: Mapping[str, Any], number: int) -> float:
-        column = self._preprocessing.columns.time
-        place: dict[str, Any] = {"source": "stream", "line": number, "column": column}
-        cell = row[column]
-        if self._preprocessing.dated:
-            try:
-                return float(parse_time(cell).astype("datetime64[us]").astype(np.int64)) / 1e6
-            except ValueError as error:
-                raise DataError(str(error), **place) from None
-        try:
-            time = math.nan if isinstance(cell, bool) else float(cell)
-        except (TypeError, ValueError, OverflowError):
-            time = math.nan
-        if not math.isfinite(time):
-            raise DataError(f"expected a finite number as a time, received {cell!r}; leave the event out", **place)
-        return time
-
-    def _check_order(self, time: float, number: int) -> None:
-        place: dict[str, Any] = {"source": "stream", "line": number, "column": self._preprocessing.columns.time}
-        start = time if self._start is None else self._start
-        if not abs(time - start) / self._preprocessing.unit < FARTHEST:
-            raise DataError(
-                f"expected a time within {FARTHEST:g} mean intervals of the start, {start}, received {time}", **place
-            )
-        if self._time is None or time > self._time:
-            return
-        if time < self._time:
-            raise DataError(
-                f"expected a time of at least {self._time}, received {time}; events come in order of time", **place
-            )
-        if self._begun and self._preprocessing.duplicates != "keep":
-            raise DataError(
-                f"expected a time after {time}, received the same one; leave the event out, or train with "
-                "duplicates='keep'",
-                **place,
-            )
-
-    def _mark_of(self, row: Mapping[str, Any], number: int) -> int:
-        column = self.schema.inputs[1]
-        text = mark_text(row[column])
-        if text is None or text not in self._numbers:
-            known = ", ".join(self._preprocessing.marks[:12]) + (", ..." if len(self._numbers) > 12 else "")
-            received = "a missing cell" if text is None else repr(text[:60])
-            raise DataError(
-                f"expected one of the marks of training ({known}), received {received}",
-                source="stream",
-                line=number,
-                column=column,
-            )
-        return self._numbers[text]
-
-    def _sequence_of(self, row: Mapping[str, Any], number: int) -> str | None:
-        column = self._preprocessing.columns.sequence
-        if column is None or column not in row:
-            return self._sequence
-        place: dict[str, Any] = {"source": "stream", "line": number, "column": column}
-        name = mark_text(row[column])
-        if name is None:
-            raise DataError("expected the name of a sequence, received a missing cell", **place)
-        if (self._begun or self._sequence is not None) and name != self._sequence:
-            raise DataError(
-                f"expected events of sequence {self._sequence!r}, received {name!r}; use one stream for each sequence",
-                **place,
-            )
-        return name

@@ -29,7 +29,12 @@ def open_stream(model: Model[Any, Any], state_file: str | Path | None = None, **
         model: a trained model of any kind.
         state_file: go on from this snapshot if the file is there.
         **options: of the stream of that kind, such as `on_bad_row`.
+
+    Raises:
+        TypeError: it is no model.
     """
+    if type(model) not in STREAMS:
+        raise TypeError(f"model: expected a trained model, received {type(model).__name__}; load one (aaren.load)")
     return STREAMS[type(model)](model, state_file, **options)
 
 

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from aaren.data import Schema, parse_row
+from aaren._arguments import real_number
+from aaren.data import Schema, checked_observation, checked_reward, is_sound_reward, parse_row, require_room
 from aaren.errors import DataError
 from aaren.models import (
     ActingMode,
@@ -23,8 +24,6 @@ from aaren.models import (
 )
 from aaren.streaming._base import ModelStream
 from aaren.streaming._base import Policy as BadRowPolicy
-
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +90,8 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         assert model.preprocessing is not None, "the base has refused it"
         self._preprocessing: PolicyPreprocessing = model.preprocessing
         self.mode: ActingMode = mode
+        if target_return is not None:
+            target_return = real_number("target_return", target_return, "a finite number")
         self._target = target_return
         self._state = begin_episodes(model, 1, mode, target_return)
         self._awaits_reward = False
@@ -151,7 +152,7 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
             raise ValueError(f"action: expected shape ({self.model.config.actions},), received {done.shape}")
         with np.errstate(over="ignore", invalid="ignore"):
             sound = done is None or np.isfinite(self._preprocessing.scaled_actions(done)).all()
-        if not self._is_sound(reward) or not sound:
+        if not is_sound_reward(reward, self.return_to_go, self._preprocessing.return_scale) or not sound:
             raise DataError(
                 f"expected a finite reward and action that float32 can hold, received {reward} and {done}",
                 source="stream",
@@ -174,23 +175,17 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         A row is a mapping by column, or the numbers of the observation and then the reward.
         """
         parsed = parse_row(self.schema, row, row=number, source="stream")
-        reward = float(parsed.values[-1])
-        place: dict[str, Any] = {"source": "stream", "line": number, "column": "reward"}
-        if not self._awaits_reward:
-            if not np.isnan(reward) or parsed.nonfinite[-1]:
-                raise DataError(
-                    f"expected no reward before the first action, received {reward}; leave it empty", **place
-                )
-            return self._checked_and_room(parsed.values[:-1], number), None
-        if not self._is_sound(reward):
-            if self.on_bad_row != "impute":
-                raise DataError(
-                    f"expected the reward of the action before, which float32 can hold, received {reward}; give it, or "
-                    "choose on_bad_row='skip' or 'impute'",
-                    **place,
-                )
-            reward = 0.0
-        return self._checked_and_room(parsed.values[:-1], number), reward
+        reward = checked_reward(
+            float(parsed.values[-1]),
+            number,
+            first=not self._awaits_reward,
+            infinite=bool(parsed.nonfinite[-1]),
+            to_go=self.return_to_go,
+            scale=self._preprocessing.return_scale,
+            impute=self.on_bad_row == "impute",
+        )
+        self._require_room(number)
+        return self._checked(parsed.values[:-1], number), reward
 
     def _apply(self, checked: tuple[NDArray[np.float64], float | None], number: int) -> PolicyAction:
         observation, reward = checked
@@ -208,41 +203,13 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         self._awaits_reward = bool(header["awaits_reward"])
         self._target = None if target is None else float(target)
 
-    def _checked_and_room(self, values: NDArray[np.float64], number: int) -> NDArray[np.float64]:
-        self._require_room(number)
-        return self._checked(values, number)
-
-    def _checked(self, values: NDArray[np.float64], number: int) -> NDArray[np.float64]:
-        """The observation, all of it finite, also when scaled."""
+    def _checked(self, values: NDArray[np.float64], number: int | None) -> NDArray[np.float64]:
         scaler = self._preprocessing.scaler
-        with np.errstate(over="ignore", invalid="ignore"):
-            bad = ~(np.abs(scaler.transform(values)) <= _LARGEST)
-        if bad.any() and self.on_bad_row != "impute":
-            index = int(bad.argmax())
-            raise DataError(
-                f"expected a finite number that float32 can hold, received {values[index]}; a policy needs all of its "
-                "observation; choose on_bad_row='skip' or 'impute'",
-                source="stream",
-                line=number,
-                column=scaler.names[index],
-            )
-        return np.where(bad, scaler.mean, values)
+        return checked_observation(scaler, values, number, impute=self.on_bad_row == "impute")
 
-    def _is_sound(self, reward: float) -> bool:
-        """Whether what is still to come, after this reward, is a number that the model can be told."""
-        scale = self._preprocessing.return_scale
-        return bool(abs(self.return_to_go - reward) <= _LARGEST * min(scale, 1.0))
-
-    def _require_room(self, number: int) -> None:
-        """Refuse a step beyond the table of time steps."""
+    def _require_room(self, number: int | None) -> None:
         step = int(self._state.memory.timestep) + self._awaits_reward
-        if step >= self.model.config.max_episode_steps:
-            raise DataError(
-                f"expected at most max_episode_steps = {self.model.config.max_episode_steps} steps in an episode, "
-                "received one more; call reset(), or train with a larger max_episode_steps",
-                source="stream",
-                line=number,
-            )
+        require_room(step, self.model.config.max_episode_steps, number)
 
     def _act(self, observation: NDArray[np.float64]) -> NDArray[np.float32]:
         actions, self._state = choose_actions(self.model, observation[None], self._state)

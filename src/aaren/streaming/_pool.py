@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aaren._arguments import whole_number
 from aaren.errors import DataError
 from aaren.models import Classifier, EventModel, Forecaster, Model, Policy
 from aaren.streaming._base import Policy as BadRowPolicy
+from aaren.streaming._fleet_drift import FleetDrift, fleet_drift
 from aaren.streaming._layout import COUNTS, RecordLayout
 from aaren.streaming._open import open_stream
 from aaren.streaming._pool_call import PoolCall
@@ -21,6 +23,7 @@ from aaren.streaming._pool_classifier import ClassifierForm
 from aaren.streaming._pool_events import EventForm
 from aaren.streaming._pool_forecaster import ForecasterForm
 from aaren.streaming._pool_form import PolicyForm, PoolForm, RowTable
+from aaren.streaming._pool_gaps import GapBudget
 from aaren.streaming._pool_records import PoolRecords, Remembered, full
 from aaren.streaming._pool_result import PoolResult
 from aaren.streaming._state_store import StateStore
@@ -53,6 +56,7 @@ class StreamPool:
 
     Raises:
         ValueError: the model cannot stream, its state grows with the rows, or an argument is not one of its choices.
+        TypeError: the model or the store is something else.
 
     Example:
         pool = aaren.load("model/").pool(capacity=1_000_000)
@@ -70,18 +74,34 @@ class StreamPool:
         on_bad_row: BadRowPolicy = "error",
         **options: Any,
     ) -> None:
-        if not isinstance(capacity, int) or capacity < 1:
-            raise ValueError(f"capacity: expected a whole number of streams, at least 1, received {capacity!r}")
-        self.model, self.capacity = model, capacity
+        self.capacity = whole_number("capacity", capacity, 1, "streams")
+        if store is not None and not isinstance(store, StateStore):
+            raise TypeError(
+                f"store: expected a StateStore, such as StreamStore, received {store!r}; for streams in a folder use "
+                "DurableStreams(model, folder)"
+            )
+        self.model = model
         self._stream = open_stream(model, None, on_bad_row=on_bad_row, **options)
         self.layout = RecordLayout(self._stream)
         self._form = FORMS[type(model)](self._stream, self.layout)
-        self._records = PoolRecords(self.layout, capacity, store)
+        try:
+            self._records = PoolRecords(self.layout, self.capacity, store)
+        except (ValueError, MemoryError, OverflowError):
+            raise ValueError(
+                f"capacity: expected records of {self.layout.record_bytes} bytes that memory can hold, received "
+                f"{capacity}; take fewer, and a store for the others"
+            ) from None
 
     @torch.inference_mode(False)
     @torch.no_grad()
     def update(
-        self, keys: Sequence[str | int] | NDArray[Any], rows: Any, numbers: Any = None, *, hold_back: bool = True
+        self,
+        keys: Sequence[str | int] | NDArray[Any],
+        rows: Any,
+        numbers: Any = None,
+        *,
+        hold_back: bool = True,
+        gaps: GapBudget | None = None,
     ) -> PoolResult:
         """Take a row for each key; rows of one key in order. A refused row changes nothing of its key.
 
@@ -93,16 +113,18 @@ class StreamPool:
                 not applied, and one too far is refused. None: every row is the next.
             hold_back: after a refused row, refuse later ones of its key in this call too, so that who sends can mend it
                 first; False takes each row as if it came in a call of its own.
+            gaps: missing rows that all rows together may make a forecaster pass through; a row beyond it is refused.
+                None: `max_gap` for each row.
 
         Returns:
-            What became of each row, and what its stream says.
+            What became of each row, and what its stream says. Rows of a key whose record in the store is damaged are
+            refused; those of others are taken.
 
         Raises:
             ValueError: there are not as many rows or numbers as keys, or a key or number cannot be one.
             TypeError: something is not of these types.
-            DataError: a record of the store is damaged.
         """
-        return self._call(keys, rows, numbers, hold_back).run()
+        return self._call(keys, rows, numbers, hold_back, gaps).run()
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -112,16 +134,17 @@ class StreamPool:
         """As `update`, if all rows are one step of the model together; else None, and nothing was done.
 
         That is: no two rows have one key, none comes after a gap, is bad or has to be judged by a stream of its own for
-        another reason, and there is no store. Who must not be held up asks here first.
+        another reason, there are no more keys than `capacity`, and there is no store. Who must not be held up asks here
+        first.
         """
         return self._call(keys, rows, numbers, True).run_at_once()
 
-    def _call(self, keys: Any, rows: Any, numbers: Any, hold_back: bool) -> PoolCall:
+    def _call(self, keys: Any, rows: Any, numbers: Any, hold_back: bool, gaps: GapBudget | None = None) -> PoolCall:
         if self.model.training:  # who trains on must not make a stream drop out
             self.model.eval()
         names = key_texts(keys)
         counted, table = _counts(numbers, names), RowTable(rows, len(names))
-        return PoolCall(self._form, self._records, self._stream, names, table, counted, hold_back=hold_back)
+        return PoolCall(self._form, self._records, self._stream, names, table, counted, hold_back=hold_back, gaps=gaps)
 
     def reset(self, key: str | int) -> None:
         """Let the stream of a key begin anew: its past is forgotten, the numbering of its rows goes on.
@@ -217,6 +240,18 @@ class StreamPool:
         self.layout.check_numbers(names, given)
         self._records.slots.tick()
         self._records.write(self._bring(names), given)
+
+    def drift(self, *, bound: float = 0.25, most: int = 20) -> FleetDrift:
+        """How many of the streams in memory have moved from the training data, and which ones the most.
+
+        Args:
+            bound: stability index from which a stream counts as moved.
+            most: streams to name.
+
+        Raises:
+            ValueError: the model is no forecaster, or an argument is out of range.
+        """
+        return fleet_drift(self, self.keys(), bound, most)
 
     def flush(self) -> None:
         """Write all streams that have changed to the store; nothing happens without one."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from aaren.errors import DataError
 from aaren.streaming._base import ModelStream
 from aaren.streaming._pool_form import Places, PoolForm, RowTable
+from aaren.streaming._pool_gaps import GapBudget
 from aaren.streaming._pool_records import PoolRecords, full
 from aaren.streaming._pool_result import PoolResult, RowStatus
 from aaren.streaming._pool_slots import Slots
@@ -30,6 +31,7 @@ class PoolCall:
         table: the rows.
         numbers: of the rows in their streams, or None.
         hold_back: whether a refused row stops those of its key that come after it.
+        gaps: of missing rows; None: as many as each stream allows.
     """
 
     def __init__(
@@ -42,8 +44,9 @@ class PoolCall:
         numbers: NDArray[np.int64] | None,
         *,
         hold_back: bool,
+        gaps: GapBudget | None = None,
     ) -> None:
-        self._hold_back = hold_back
+        self._hold_back, self._gaps = hold_back, gaps
         self._form, self._records, self._stream = form, records, stream
         self._keys, self._table, self._numbers = keys, table, numbers
         known: dict[str, int] = {}
@@ -54,6 +57,7 @@ class PoolCall:
         self._status = np.full(len(keys), RowStatus.TAKEN, dtype=np.uint8)
         self._rows = np.zeros(len(keys), dtype=np.int64)
         self._errors: dict[int, DataError] = {}
+        self._damaged: dict[str, DataError] = {}
         self._arrays = form.empty(len(keys))
         self._parsed = form.parse(table, keys)
 
@@ -63,7 +67,7 @@ class PoolCall:
         for first in range(0, len(self._distinct), capacity):
             group = slice(first, first + capacity)
             self._records.slots.tick()
-            self._slots[group] = self._records.bring(self._distinct[group])
+            self._slots[group] = self._records.bring(self._distinct[group], self._damaged)
             for places in self._rounds(group):
                 self._round(places)
             self._records.remove_empty(self._slots[group])
@@ -73,8 +77,10 @@ class PoolCall:
         """Take the rows if all of them that are to be taken are plain, and of different streams; else none."""
         if len(self._distinct) < len(self._keys) or self._records.store is not None:
             return None
+        if len(self._distinct) > self._records.slots.capacity:  # one part of the keys after another is not one step
+            return None
         self._records.slots.tick()
-        self._slots = self._records.bring(self._distinct)
+        self._slots = self._records.bring(self._distinct, self._damaged)
         try:
             others = self._together(self._next_rows(np.arange(len(self._keys))), all_or_none=True)
         finally:
@@ -113,7 +119,8 @@ class PoolCall:
         rows = np.where(absent, 0, self._records.rows(slots))
         self._rows[places] = rows
         for place in places[absent & ~stopped].tolist():
-            self._refuse(place, full(self._records.slots.capacity, self._place(place)))
+            damaged = self._damaged.get(self._keys[place])
+            self._refuse(place, damaged or full(self._records.slots.capacity, self._place(place)))
         for place in places[stopped].tolist():
             why = "expected rows in order, received one after a refused row; send it again after that one is mended"
             self._refuse(place, DataError(why, source=self._place(place)))
@@ -160,8 +167,13 @@ class PoolCall:
         """Take one row through a stream of its own, which says what becomes of it."""
         layout, slot, stream = self._form.layout, self._slot(np.array([place])), self._stream
         layout.to_stream(self._records.read(slot), self._keys[place], stream)
+        row = self._table.row(place)
+        why = None if self._gaps is None else self._gaps.refusal(place, stream.missing_before(row))
+        if why is not None:
+            self._refuse(place, DataError(why, source=self._place(place), line=stream.rows + 1))
+            return
         try:
-            said = stream.update(self._table.row(place))
+            said = stream.update(row)
         except DataError as error:
             told = DataError(error.message, source=self._place(place), line=error.line, column=error.column)
             self._refuse(place, told)

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aaren.data import ABSENT, columns_of, mark_text, parse_numbers, parse_times
+from aaren.data import ABSENT, FARTHEST, columns_of, mark_text, parse_numbers, parse_times
 from aaren.models import EventModel, EventPreprocessing
 from aaren.streaming._event_prediction import TOP_MARKS, EventPrediction
-from aaren.streaming._event_stream import FARTHEST, EventStream
+from aaren.streaming._event_stream import EventStream
 from aaren.streaming._layout import RecordLayout
 from aaren.streaming._pool_form import Arrays, Places, PoolForm, RowTable
 

@@ -31,7 +31,7 @@ class ForecasterForm(PoolForm[RowBlock]):
         self._impute, self._warmup = stream.on_bad_row == "impute", stream.warmup
         interval = self._preprocessing.interval
         self._interval = None if interval is None else int(interval.astype("timedelta64[us]").astype(np.int64))
-        state = {name: (field.offset, field.shape) for name, field in layout.state_fields().items()}
+        state = {name: (field.offset, field.dtype, field.shape) for name, field in layout.state_fields().items()}
         self._fused = FusedForecast(self._model, self._preprocessing.scaler, state, layout.record_bytes)
 
     def parse(self, table: RowTable, keys: Sequence[str]) -> RowBlock:

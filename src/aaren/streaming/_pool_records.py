@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aaren.errors import DataError
+from aaren.errors import DamagedRecordError, DataError
 from aaren.streaming._layout import RecordLayout
 from aaren.streaming._pool_slots import Slots, SlotTable
 from aaren.streaming._state_store import StateStore
@@ -64,13 +64,17 @@ class PoolRecords:
         """Rows that streams have counted, shape (n,)."""
         return self._rows[slots]
 
-    def bring(self, keys: Sequence[str]) -> Slots:
+    def bring(self, keys: Sequence[str], damaged: dict[str, DataError] | None = None) -> Slots:
         """The slots of different keys, at most `capacity`, whose streams are begun or come from the store as needed.
 
-        Where there is no slot left and no store, it is -1.
+        Where there is no slot left and no store, it is -1; and so it is of keys that were noted as damaged.
+
+        Args:
+            keys: of the streams.
+            damaged: where to note what is wrong with a record of the store, by key.
 
         Raises:
-            DataError: a record of the store is damaged.
+            DataError: a record of the store is damaged, and there is no place to note it.
         """
         slots = self.slots.find(keys)
         places = np.flatnonzero(slots < 0)
@@ -79,7 +83,15 @@ class PoolRecords:
         if self.store is None:
             places = places[: self.slots.room]
         missing = [keys[place] for place in places.tolist()]
-        there, found = self._load(missing)
+        try:
+            there, found = self._load(missing)
+        except DataError:
+            if damaged is None:
+                raise
+            damaged |= self._damaged(missing)
+            places = places[[key not in damaged for key in missing]]
+            missing = [keys[place] for place in places.tolist()]
+            there, found = self._load(missing)
         self._make_room(len(missing))
         added = self.slots.add(missing)
         slots[places] = added
@@ -133,8 +145,11 @@ class PoolRecords:
             self.forget([key])
 
     def known(self, key: str) -> bool:
-        """Whether there is a stream of this key, in memory or in the store."""
-        return key in self.slots or (self.store is not None and bool(self.store.load([key])))
+        """Whether there is a stream of this key, in memory or in the store, damaged or not."""
+        try:
+            return key in self.slots or (self.store is not None and bool(self.store.load([key])))
+        except DamagedRecordError:
+            return True
 
     def forget(self, keys: Sequence[str]) -> None:
         """Take streams out of memory; the store keeps what it has of them."""
@@ -159,11 +174,32 @@ class PoolRecords:
         return len(self.slots) * (self.layout.record_bytes + 1) + self.slots.nbytes()
 
     def _load(self, keys: Sequence[str]) -> tuple[NDArray[np.bool_], Tensor]:
-        """Of which keys the store has records, and these, checked, in that order."""
-        given = self.store.load(keys) if self.store is not None and keys else {}
+        """Of which keys the store has records, and these, checked, in that order.
+
+        Raises:
+            DataError: one of them is damaged; its key is in the message.
+        """
+        try:
+            given = self.store.load(keys) if self.store is not None and keys else {}
+        except DamagedRecordError as error:
+            raise DataError(
+                "expected the record that was written, received a damaged one: drop this stream, or go back to a "
+                "snapshot of the store (StreamStore.restore)",
+                source=f"stream {error.key!r}",
+            ) from None
         there = np.array([key in given for key in keys], dtype=np.bool_)
         names = [key for key in keys if key in given]
         return there, self.layout.check_all(names, [given[key] for key in names])
+
+    def _damaged(self, keys: Sequence[str]) -> dict[str, DataError]:
+        """Of which keys the record in the store is damaged, and how."""
+        found = {}
+        for key in keys:
+            try:
+                self._load([key])
+            except DataError as error:
+                found[key] = error
+        return found
 
     def _make_room(self, count: int) -> None:
         """Move the streams that were not used for the longest time to the store, until `count` slots are free."""

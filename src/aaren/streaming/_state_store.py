@@ -11,7 +11,11 @@ class StateStore(ABC):
 
     @abstractmethod
     def load(self, keys: Sequence[str]) -> dict[str, bytes]:
-        """The records of those keys that the store has."""
+        """The records of those keys that the store has.
+
+        Raises:
+            DamagedRecordError: that of a key is damaged; the pool then asks for the others without it.
+        """
 
     @abstractmethod
     def write(self, records: Mapping[str, bytes | None]) -> None:

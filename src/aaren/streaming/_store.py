@@ -182,7 +182,8 @@ class StreamStore(StateStore):
         """The records of those keys that have one.
 
         Raises:
-            ModelFileError: a record is damaged; its key is in the message.
+            DamagedRecordError: a record is damaged; its key is in the message.
+            ModelFileError: the store cannot be read.
         """
         with self._mutex, plain_errors(self.path, "read", _READ_REMEDY):
             db = self._opened()

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aaren.errors import ModelFileError
+from aaren.errors import DamagedRecordError, ModelFileError
 
 SCHEMA = 1
 DIGEST = 16
@@ -176,13 +176,19 @@ def read_record(db: sqlite3.Connection, path: Path, digests: Digests, row: tuple
     """The record of one key.
 
     Raises:
-        ModelFileError: it is missing or damaged.
+        DamagedRecordError: it is missing or damaged.
+        sqlite3.Error: the file cannot be read.
     """
     number, key, digest = row
-    found = db.execute("SELECT record FROM records WHERE id = ?", (number,)).fetchone()
+    try:
+        found = db.execute("SELECT record FROM records WHERE id = ?", (number,)).fetchone()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CORRUPT:
+            raise
+        found = ("a page of the file is damaged",)
     if found is None or not isinstance(found[0], bytes) or digests.of("record", key, found[0]) != digest:
         what = "is missing" if found is None else "does not match its checksum"
-        raise ModelFileError(f"{path}: damaged: the record of key {key!r} {what}; go back to a snapshot")
+        raise DamagedRecordError(f"{path}: damaged: the record of key {key!r} {what}; go back to a snapshot", key)
     return found[0]
 
 

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aaren.data import Row, Schema, checked_row, parse_row
+from aaren._arguments import whole_number
+from aaren.data import Row, Schema, checked_row, checked_series, missing_before, parse_row
 from aaren.errors import DataError
 from aaren.models import Forecast, Forecaster, ForecasterState, Preprocessing
 from aaren.streaming._base import ModelStream, Policy
@@ -63,13 +64,9 @@ class Stream(ModelStream[Forecaster, Prediction]):
                 "needs its whole window again for every row; train with normalization='running'"
             )
         super().__init__(model, on_bad_row)
-        if max_gap < 0:
-            raise ValueError(f"max_gap: expected at least 0 rows, received {max_gap}")
-        if warmup is not None and warmup < 0:
-            raise ValueError(f"warmup: expected at least 0 rows, received {warmup}")
         assert model.preprocessing is not None, "the base has refused it"
-        self.max_gap = max_gap
-        self.warmup = model.config.look_back if warmup is None else warmup
+        self.max_gap = whole_number("max_gap", max_gap, 0, "rows")
+        self.warmup = model.config.look_back if warmup is None else whole_number("warmup", warmup, 0, "rows")
         self._preprocessing: Preprocessing = model.preprocessing
         self._time: np.datetime64 | None = None
         self._series: str | None = None
@@ -94,6 +91,13 @@ class Stream(ModelStream[Forecaster, Prediction]):
         unread = dict.fromkeys(self.schema.inputs)
         return parse_row(self.schema, {**row, **unread}, row=self._rows + 1, source="stream").time
 
+    def missing_before(self, row: Any) -> int:
+        """Rows that the model would pass through as missing before this one; 0 of a row that would be refused."""
+        try:
+            return self._check(row, self._rows + 1)[1]
+        except DataError:
+            return 0
+
     def _check(self, row: Any, number: int) -> tuple[Row, int, str | None]:
         """The row, parsed, with the number of rows that are missing before it and the name of its series.
 
@@ -101,8 +105,12 @@ class Stream(ModelStream[Forecaster, Prediction]):
         """
         schema, scaler = self._preprocessing.schema, self._preprocessing.scaler
         parsed = checked_row(schema, scaler, row, number, impute=self.on_bad_row == "impute")
-        series = self._series_of(row, number)  # before the time, which is in order only within a series
-        return parsed, self._missing_before(parsed.time, number), series
+        series = checked_series(schema, row, self._series, number)  # before the time, in order only within a series
+        known = self._preprocessing
+        missing = missing_before(
+            schema, known.interval, self._time, parsed.time, number, irregular=known.irregular, max_gap=self.max_gap
+        )
+        return parsed, missing, series
 
     def _apply(self, checked: tuple[Row, int, str | None], number: int) -> Prediction:
         """Pass a row through the model and forecast from it."""
@@ -124,45 +132,6 @@ class Stream(ModelStream[Forecaster, Prediction]):
         micro, series = header["time_microseconds"], header["series"]
         self._time = None if micro is None else np.datetime64(int(micro), "us")
         self._series = None if series is None else str(series)
-
-    def _series_of(self, row: Any, number: int) -> str | None:
-        column = self._preprocessing.schema.series_id
-        if column is None or not isinstance(row, Mapping) or column not in row:
-            return self._series
-        name = "" if row[column] is None else str(row[column]).strip()
-        place: dict[str, Any] = {"source": "stream", "line": number, "column": column}
-        if not name:
-            raise DataError("expected the name of a series, received a missing cell", **place)
-        if self._series is not None and name != self._series:
-            raise DataError(
-                f"expected rows of series {self._series!r}, received {name!r}; use one stream for each series", **place
-            )
-        return name
-
-    def _missing_before(self, time: np.datetime64 | None, number: int) -> int:
-        interval = self._preprocessing.interval
-        if time is None or self._time is None or interval is None:
-            return 0
-        column = self._preprocessing.schema.time[0]
-        place: dict[str, Any] = {"source": "stream", "line": number, "column": column}
-        if time <= self._time:
-            raise DataError(f"expected a time after {self._time}, received {time}; rows come in order of time", **place)
-        if self._preprocessing.irregular:
-            return 0
-        steps, rest = divmod(int((time - self._time) / np.timedelta64(1, "us")), int(interval.astype(np.int64)))
-        if rest:
-            raise DataError(
-                f"expected a time that is a multiple of {interval.astype('timedelta64[s]')} after {self._time}, "
-                f"received {time}; round the times to the interval of the training data",
-                **place,
-            )
-        if steps - 1 > self.max_gap:
-            raise DataError(
-                f"expected at most max_gap = {self.max_gap} missing rows, received a gap of {steps - 1}; start a new "
-                "stream, or allow a larger gap",
-                **place,
-            )
-        return steps - 1
 
     @torch.inference_mode(False)
     @torch.no_grad()

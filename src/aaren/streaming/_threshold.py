@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from aaren._arguments import real_number, whole_number
+
 _SMALLEST = 1e-12  # probabilities below it are not told apart: no stream is long enough to know them
 _HEAVIEST = 0.45  # shapes of 0.5 and more have no variance, from which the shape is found
 _CAP = 1e-4  # a value rarer than this counts as one of this rarity, so that an anomaly does not teach that it is usual
@@ -38,13 +40,9 @@ class StreamingTail:
     """
 
     def __init__(self, *, half_life: float = 5000, warm_up: int = 200, tail: float = 0.05) -> None:
-        if not half_life >= 1:
-            raise ValueError(f"half_life: expected at least 1 row, received {half_life}")
-        if not 0 < tail < 0.5:
-            raise ValueError(f"tail: expected a share between 0 and 0.5, received {tail}")
-        if not warm_up >= 2 / tail:
-            raise ValueError(f"warm_up: expected at least 2 / tail = {math.ceil(2 / tail)} rows, received {warm_up}")
-        self.half_life, self.warm_up, self.tail = float(half_life), int(warm_up), float(tail)
+        self.half_life = real_number("half_life", half_life, "at least 1 row", lambda x: x >= 1)
+        self.tail = real_number("tail", tail, "a share between 0 and 0.5", lambda x: 0 < x < 0.5)
+        self.warm_up = whole_number("warm_up", warm_up, math.ceil(2 / self.tail), "rows (2 / tail)")
         self._rate = 1 - 0.5 ** (1 / self.half_life)
         self._first: list[float] = []
         self._count = 0
@@ -73,8 +71,8 @@ class StreamingTail:
         Raises:
             ValueError: the risk is not between 0 and `tail`.
         """
-        if not 0 < risk < self.tail:
-            raise ValueError(f"risk: expected a probability between 0 and tail = {self.tail}, received {risk}")
+        between = f"a probability between 0 and tail = {self.tail}"
+        risk = real_number("risk", risk, between, lambda x: 0 < x < self.tail)
         if not self.ready:
             return None
         shape, scale = self._shape_and_scale()

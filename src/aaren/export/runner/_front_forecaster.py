@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aaren.data._calendar import calendar_features
+from aaren.data._checked_order import checked_series, missing_before
 from aaren.data._checked_row import checked_row
 from aaren.data._rows import Row
 from aaren.data._scale import Scaler
 from aaren.data._series import Schema
-from aaren.errors import DataError
 from aaren.export.runner._front import (
     NO_TIME,
     Arrays,
@@ -50,7 +50,7 @@ class ForecasterFront(Front):
         """Rows that may be missing between two rows."""
         self.max_gap = int(max_gap)
         if self.max_gap < 0:
-            raise ValueError(f"max_gap: expected at least 0 rows, received {self.max_gap}")
+            raise ValueError(f"max_gap: expected a whole number of rows, at least 0, received {self.max_gap}")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -67,8 +67,12 @@ class ForecasterFront(Front):
     def check(self, row: Any, number: int) -> tuple[Row, int, str | None]:
         """The row, how many are missing before it, and the name of its series."""
         parsed = checked_row(self.schema, self.scaler, row, number, impute=self.on_bad_row == "impute")
-        series = self._series_of(row, number)  # before the time, which is in order only within a series
-        return parsed, self._missing_before(parsed.time, number), series
+        schema = self.schema
+        series = checked_series(schema, row, self.series, number)  # before the time, in order only within a series
+        missing = missing_before(
+            schema, self.interval, self.time, parsed.time, number, irregular=self.irregular, max_gap=self.max_gap
+        )
+        return parsed, missing, series
 
     def tokens(self, checked: tuple[Row, int, str | None]) -> list[Arrays]:
         """One token for each missing row, with no values, and the row's own."""
@@ -126,40 +130,3 @@ class ForecasterFront(Front):
             raise ValueError(f"expected at most {int(step['position'])} rows, received {taken}")
         self.time = None if micro == NO_TIME else np.datetime64(micro, "us")
         self.series, self.taken = series, taken
-
-    def _series_of(self, row: Any, number: int) -> str | None:
-        column = self.schema.series_id
-        if column is None or not isinstance(row, Mapping) or column not in row:
-            return self.series
-        name = "" if row[column] is None else str(row[column]).strip()
-        place: dict[str, Any] = {"source": "stream", "line": number, "column": column}
-        if not name:
-            raise DataError("expected the name of a series, received a missing cell", **place)
-        if self.series is not None and name != self.series:
-            raise DataError(
-                f"expected rows of series {self.series!r}, received {name!r}; use one stream for each series", **place
-            )
-        return name
-
-    def _missing_before(self, time: np.datetime64 | None, number: int) -> int:
-        if time is None or self.time is None or self.interval is None:
-            return 0
-        place: dict[str, Any] = {"source": "stream", "line": number, "column": self.schema.time[0]}
-        if time <= self.time:
-            raise DataError(f"expected a time after {self.time}, received {time}; rows come in order of time", **place)
-        if self.irregular:
-            return 0
-        steps, rest = divmod(int((time - self.time) / np.timedelta64(1, "us")), int(self.interval.astype(np.int64)))
-        if rest:
-            raise DataError(
-                f"expected a time that is a multiple of {self.interval.astype('timedelta64[s]')} after {self.time}, "
-                f"received {time}; round the times to the interval of the training data",
-                **place,
-            )
-        if steps - 1 > self.max_gap:
-            raise DataError(
-                f"expected at most max_gap = {self.max_gap} missing rows, received a gap of {steps - 1}; start a new "
-                "stream, or allow a larger gap",
-                **place,
-            )
-        return steps - 1

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aaren.data._checked_observation import LARGEST, checked_observation, checked_reward, require_room
 from aaren.data._rows import parse_row
 from aaren.data._scale import Scaler
 from aaren.data._series import Schema
-from aaren.errors import DataError
 from aaren.export.runner._front import Arrays, Front, number_of
 
-_LARGEST = float(np.finfo(np.float32).max)
 Checked = tuple[NDArray[np.float64], float | None]
 
 
@@ -35,7 +34,7 @@ class PolicyFront(Front):
     def choose(self, target_return: float | None = None, **_: Any) -> None:
         """Another return to ask for."""
         self.target = self.target if target_return is None else float(target_return)
-        if not abs(self.target / self.return_scale) <= _LARGEST:
+        if not abs(self.target / self.return_scale) <= LARGEST:
             raise ValueError(f"target_return: expected a finite number that float32 can hold, received {target_return}")
 
     @property
@@ -54,23 +53,18 @@ class PolicyFront(Front):
     def check(self, row: Any, number: int) -> Checked:
         """The observation, and the reward of the step before; None at the start of an episode."""
         parsed = parse_row(self.schema, row, row=number, source="stream")
-        reward = float(parsed.values[-1])
-        place: dict[str, Any] = {"source": "stream", "line": number, "column": "reward"}
-        if not self.steps:
-            if not math.isnan(reward) or parsed.nonfinite[-1]:
-                raise DataError(
-                    f"expected no reward before the first action, received {reward}; leave it empty", **place
-                )
-            return self._checked(parsed.values[:-1], number), None
-        if not abs(self.to_go - reward) <= _LARGEST * min(self.return_scale, 1.0):
-            if self.on_bad_row != "impute":
-                raise DataError(
-                    f"expected the reward of the action before, which float32 can hold, received {reward}; give it, or "
-                    "choose on_bad_row='skip' or 'impute'",
-                    **place,
-                )
-            reward = 0.0
-        return self._checked(parsed.values[:-1], number), reward
+        impute = self.on_bad_row == "impute"
+        reward = checked_reward(
+            float(parsed.values[-1]),
+            number,
+            first=not self.steps,
+            infinite=bool(parsed.nonfinite[-1]),
+            to_go=self.to_go,
+            scale=self.return_scale,
+            impute=impute,
+        )
+        require_room(self.steps, self.longest, number)
+        return checked_observation(self.scaler, parsed.values[:-1], number, impute=impute), reward
 
     def tokens(self, checked: Checked) -> list[Arrays]:
         """Observation and reward."""
@@ -98,25 +92,3 @@ class PolicyFront(Front):
         if (max(steps - 1, 0), to_go) != (int(step["memory.timestep"]), float(step["return_to_go"])):
             raise ValueError(f"{steps} steps and a return of {to_go} to come are not what the model was told")
         self.steps, self.to_go = steps, to_go
-
-    def _checked(self, values: NDArray[np.float64], number: int) -> NDArray[np.float64]:
-        """The observation, all of it finite, also when scaled; and room for it in the table of time steps."""
-        if self.steps >= self.longest:
-            raise DataError(
-                f"expected at most max_episode_steps = {self.longest} steps in an episode, "
-                "received one more; call reset(), or train with a larger max_episode_steps",
-                source="stream",
-                line=number,
-            )
-        with np.errstate(over="ignore", invalid="ignore"):
-            bad = ~(np.abs(self.scaler.transform(values)) <= _LARGEST)
-        if bad.any() and self.on_bad_row != "impute":
-            index = int(bad.argmax())
-            raise DataError(
-                f"expected a finite number that float32 can hold, received {values[index]}; a policy needs all of its "
-                "observation; choose on_bad_row='skip' or 'impute'",
-                source="stream",
-                line=number,
-                column=self.scaler.names[index],
-            )
-        return np.where(bad, self.scaler.mean, values)
