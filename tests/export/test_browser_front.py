@@ -46,7 +46,7 @@ class Table(NamedTuple):
             "interval_microseconds": self.interval if self.time else None,
             "irregular": self.irregular,
         }
-        return {"decay": self.decay}, preprocessing
+        return {"decay": self.decay, "calendar": 2 * len(preprocessing["calendar"])}, preprocessing
 
 
 def in_python(table: Table) -> list[Any]:
@@ -146,6 +146,10 @@ HOSTILE = [
     ),
     rows("2016-07-01,1,2", "2016-07-01 00:00:07.5,1,2", "2016-07-03,1,2", irregular=True, decay="time"),
     rows("2016-07-01,1,2", "2016-07-01 04:00,1,2", decay="time"),
+    *(
+        rows("2016-07-01,1,2", "2016-07-01 00:00:00.000007,1,2", interval=span)
+        for span in (172_800_000_000, 7_200_000_000, 600_000_000, 1_000_000, 90_000_000, 1_500_000, 2_500)
+    ),
 ]
 
 

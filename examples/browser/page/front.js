@@ -3,11 +3,10 @@
 import { calendarFeatures } from "./calendar.js";
 import { isMissing, numberOf, shown, written } from "./cells.js";
 import { DataError, FileError } from "./errors.js";
-import { parseParts, parseTime, timeText } from "./times.js";
+import { parseParts, parseTime, spanText, timeText } from "./times.js";
 
 const LARGEST = 3.4028234663852886e38; // of float32
 const NO_TIME = -(2n ** 63n);
-const MICROSECONDS = 1_000_000n;
 
 export class ForecasterFront {
   /**
@@ -153,7 +152,7 @@ export class ForecasterFront {
     if (this.irregular) return 0;
     const steps = (time - this.time) / this.interval;
     if ((time - this.time) % this.interval) {
-      const multiple = `a multiple of ${this.interval / MICROSECONDS} seconds after ${before}`;
+      const multiple = `a multiple of ${spanText(this.interval)} after ${before}`;
       const remedy = "round the times to the interval of the training data";
       throw new DataError(`expected a time that is ${multiple}, received ${now}; ${remedy}`, place);
     }

@@ -49,6 +49,15 @@ export function timeText(time) {
   return rest ? `${date}.${String(rest).padStart(6, "0")}` : date;
 }
 
+/** A span in the largest unit that divides it. */
+export function spanText(span) {
+  for (const [unit, seconds] of [["day", 86400n], ["hour", 3600n], ["minute", 60n], ["second", 1n]]) {
+    const count = span / (seconds * SECOND);
+    if (span % (seconds * SECOND) === 0n) return `${count} ${unit}${count === 1n ? "" : "s"}`;
+  }
+  return `${Number((Number(span) / 1e6).toPrecision(6))} seconds`;
+}
+
 /** Whole seconds since 1970, rounded down. */
 export function secondsOf(time) {
   return Number(time / SECOND) - (time % SECOND < 0n ? 1 : 0);
