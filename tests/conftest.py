@@ -6,6 +6,8 @@ import signal
 
 import pytest
 
+collect_ignore = ["kill_service.py"]  # a script, which finds the one beside it as scripts do
+
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c_works() -> None:
