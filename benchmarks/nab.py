@@ -40,7 +40,7 @@ MODEL: dict[str, Any] = {
     "decay": "learned",
     "quantiles": (0.05, 0.5, 0.95),
 }
-EPOCHS, SEEDS, DRAWS = 20, (0,), 20
+EPOCHS, SEEDS, DRAWS = 20, (0, 1, 2), 20
 
 
 def read(folder: Path) -> dict[str, tuple[list[datetime], NDArray[np.float64], list[tuple[int, int]]]]:
@@ -153,7 +153,7 @@ def markdown(record: dict[str, Any]) -> str:
         scores = " | ".join(f"{found[profile]['score']:.1f}" for profile in NAB_PROFILES)
         standard = found["standard"]
         lines.append(
-            f"| {name} | {scores} | {standard['found']:g} of {standard['windows']} | {standard['false_alarms']:g} |"
+            f"| {name} | {scores} | {standard['found']:.3g} of {standard['windows']} | {standard['false_alarms']:.3g} |"
         )
     return "\n".join(lines) + "\n"
 
