@@ -167,7 +167,9 @@ def live_and_die(work: Callable[[int], None], seconds: float, from_start: bool) 
         if end is None and b"\n" in piece:
             end = time.monotonic() + seconds
     if not killed:
-        os.waitpid(child, 0)
+        status = os.waitpid(child, 0)[1]
+        if os.WIFSIGNALED(status):
+            raise SystemExit(f"a writer ended by itself: {signal.Signals(os.WTERMSIG(status)).name}")
     os.close(incoming)
     return [json.loads(line) for line in data.split(b"\n")[:-1]]
 
