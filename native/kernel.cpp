@@ -9,7 +9,9 @@
 #include "kernel.h"
 #include "vector.h"
 
+#include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <limits>
 #include <memory>
 
@@ -17,8 +19,10 @@ namespace aaren {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr int kBlock = 8;              // tokens whose scalars are computed before their vectors
-constexpr int kWide = 32, kHalf = 16;  // numbers of `dim` that are walked together
+constexpr int kBlock = 8;              // tokens whose numbers are added up in one piece before they join the others
+constexpr int kStretch = 32;           // tokens whose exponentials are computed together
+constexpr int kRows = kLanes<double>;  // rows whose scalars are computed together, one in each lane
+constexpr int kWide = kBytes >= 32 ? 64 : 32, kHalf = kWide / 2, kQuarter = kWide / 4;  // of `dim`, walked together
 constexpr int64_t kSerial = 1 << 14;   // below so many numbers a second thread costs more than it saves
 constexpr int64_t kBypass = 8 << 20;   // above so many bytes a result is written past the caches
 
@@ -67,50 +71,88 @@ void store_scalars(const Tensor& x, int64_t a, int64_t b, int64_t t, int count, 
   }
 }
 
-// What a block of tokens leaves for its vectors.
+// The running (m, u) of as many rows as a vector has lanes.
+struct Normalizers {
+  Doubles max_score = splat(-kInfinity), normalizer{};
+
+  // Over a stretch of tokens: from scores and log-decays to the gains exp(s - m) / u, which take the scores' place.
+  void advance(double (*scores)[kRows], const double (*log_decay)[kRows], int count) {
+    const Doubles nothing = splat(-kInfinity), zero{};
+    Doubles past[kStretch], added[kStretch];
+    for (int k = 0; k < count; ++k) {
+      const Doubles score = load(scores[k]);
+      Doubles before = max_score;
+      if (log_decay) {
+        const Doubles decay = load(log_decay[k]);
+        before = decay == nothing ? nothing : max_score + decay;  // a reset forgets even a NaN or an infinity
+      }
+      max_score = score > before ? score : before;
+      const Doubles shift = max_score > nothing ? max_score : zero;  // never -inf - (-inf)
+      past[k] = before - shift;
+      added[k] = score - shift;
+    }
+    for (int k = 0; k < count; ++k) {
+      past[k] = exp_of_nonpositive(past[k]);
+      added[k] = exp_of_nonpositive(added[k]);
+    }
+    for (int k = 0; k < count; ++k) {
+      normalizer = past[k] == zero ? added[k] : normalizer * past[k] + added[k];
+      // where nothing was seen yet the gain is 1, of a value that is not read
+      store(scores[k], normalizer == zero ? splat(1) : added[k] / normalizer);
+    }
+  }
+};
+
+// Gains, and the final (m, u), of `rows` rows from `row` on.
+void gains_of(const Forward& f, int64_t row, int rows) {
+  const Shape& s = f.shape;
+  Normalizers norms;
+  if (f.start.max_score) {
+    for (int r = 0; r < rows; ++r) {
+      norms.max_score[r] = f.start.max_score[row + r];
+      norms.normalizer[r] = f.start.normalizer[row + r];
+    }
+  }
+  alignas(kBytes) double scores[kStretch][kRows] = {}, log_decay[kStretch][kRows] = {};
+  double of_row[kStretch];
+  for (int64_t t = 0; t < s.tokens; t += kStretch) {
+    const int count = static_cast<int>(s.tokens - t < kStretch ? s.tokens - t : kStretch);
+    for (int r = 0; r < rows; ++r) {
+      const int64_t a = (row + r) / s.b, b = (row + r) % s.b;
+      load_scalars(f.scores, a, b, t, count, of_row);
+      for (int k = 0; k < count; ++k) scores[k][r] = of_row[k];
+      if (!f.log_decay.data) continue;
+      load_scalars(f.log_decay, a, b, t, count, of_row);
+      for (int k = 0; k < count; ++k) log_decay[k][r] = of_row[k];
+    }
+    norms.advance(scores, f.log_decay.data ? log_decay : nullptr, count);
+    for (int r = 0; r < rows; ++r)
+      for (int k = 0; k < count; ++k) f.gain[(row + r) * s.tokens + t + k] = scores[k][r];
+  }
+  for (int r = 0; r < rows; ++r) {
+    f.end.max_score[row + r] = norms.max_score[r];
+    f.end.normalizer[row + r] = norms.normalizer[r];
+  }
+}
+
+// What the gains of one row leave for the vectors of a block of tokens.
 struct Gains {
   alignas(64) double score[kBlock];
   alignas(64) double gain[kBlock];  // g
   alignas(64) double kept[kBlock];  // f = 1 - g
 
+  template <typename Pass>  // forward or backward
+  void load(const Pass& f, int64_t row, int64_t t, int count) {
+    load_scalars(f.scores, row / f.shape.b, row % f.shape.b, t, count, score);
+    std::memcpy(gain, f.gain + row * f.shape.tokens + t, count * sizeof(double));
+    for (int k = 0; k < count; ++k) kept[k] = 1 - gain[k];
+  }
   // where nothing of the past is kept, what it holds must not count, be it NaN
   bool forgets(int k) const { return gain[k] == 1; }
   bool masked(int k) const { return score[k] == -kInfinity; }
 };
 
-struct Normalizer {
-  double max_score = -kInfinity, normalizer = 0;
-
-  // The running (m, u) over a block, and from it the gains exp(s - m) / u.
-  void advance(const Forward& f, int64_t a, int64_t b, int64_t t, int count, Gains& out) {
-    alignas(64) double past[kBlock] = {}, added[kBlock] = {}, sums[kBlock];
-    load_scalars(f.scores, a, b, t, count, out.score);
-    if (f.log_decay.data) load_scalars(f.log_decay, a, b, t, count, past);
-    for (int i = 0; i < count; ++i) {
-      // a reset forgets even a NaN or an infinity
-      const double before = past[i] == -kInfinity ? -kInfinity : max_score + past[i], score = out.score[i];
-      max_score = score > before ? score : before;
-      const double shift = max_score > -kInfinity ? max_score : 0;  // never -inf - (-inf)
-      past[i] = before - shift;
-      added[i] = score - shift;
-    }
-    for (int i = 0; i < count; i += kLanes<double>) {
-      store(past + i, exp_of_nonpositive(load(past + i)));
-      store(added + i, exp_of_nonpositive(load(added + i)));
-    }
-    for (int i = 0; i < count; ++i) {
-      normalizer = past[i] == 0 ? added[i] : normalizer * past[i] + added[i];
-      sums[i] = normalizer;
-    }
-    for (int i = 0; i < count; ++i) {
-      // where nothing was seen yet the gain is 1, of a value that is not read
-      out.gain[i] = sums[i] == 0 ? 1 : added[i] / sums[i];
-      out.kept[i] = 1 - out.gain[i];
-    }
-  }
-};
-
-// A cut of `dim`: wide pieces, then a half, then single vectors, then what is left.
+// A cut of `dim`: wide pieces, then a half, then a quarter, then single vectors, then what is left.
 struct Piece {
   int64_t first;
   int width;
@@ -118,7 +160,9 @@ struct Piece {
 
 inline Piece piece_after(int64_t first, int64_t dim, int lanes) {
   const int64_t left = dim - first;
-  return {first, static_cast<int>(left >= kWide ? kWide : left >= kHalf ? kHalf : left >= lanes ? lanes : left)};
+  for (const int width : {kWide, kHalf, kQuarter, lanes})
+    if (left >= width) return {first, width};
+  return {first, static_cast<int>(left)};
 }
 
 inline int64_t pieces_of(int64_t dim, int lanes) {  // at least one, be it empty
@@ -172,6 +216,8 @@ void with_span(Piece piece, const Run& run) {
     run(Span<E, kWide / kLanes<E>, false>{0});
   else if (piece.width == kHalf)
     run(Span<E, kHalf / kLanes<E>, false>{0});
+  else if (piece.width == kQuarter)
+    run(Span<E, kQuarter / kLanes<E>, false>{0});
   else if (piece.width == kLanes<E>)
     run(Span<E, 1, false>{0});
   else
@@ -271,18 +317,6 @@ int threads_for(const Shape& shape, int threads) {
   return numbers < kSerial || threads < 1 ? 1 : threads;
 }
 
-void start_row(const Forward& f, int64_t row, int64_t from, int64_t to, Normalizer& norm, double* mean) {
-  if (!f.start.max_score) {
-    for (int64_t d = from; d < to; ++d) mean[d] = 0;
-    return;
-  }
-  norm.max_score = f.start.max_score[row];
-  norm.normalizer = f.start.normalizer[row];
-  const double inverse = norm.normalizer == 0 ? 0 : 1 / norm.normalizer;
-  const double* w = f.start.weighted_sum + row * f.shape.dim;
-  for (int64_t d = from; d < to; ++d) mean[d] = w[d] * inverse;
-}
-
 // One item: rows [row, row + cut.together), all of dim or one piece of it.
 template <bool bypass, typename T>
 void forward_item(const Forward& f, const Cut& c, int64_t item) {
@@ -291,39 +325,29 @@ void forward_item(const Forward& f, const Cut& c, int64_t item) {
   const int64_t row = item / c.pieces * c.together;
   const Piece only = c.pieces > 1 ? piece_number(item % c.pieces, s.dim, lanes) : Piece{0, 0};
   const int64_t from = only.first, to = c.pieces > 1 ? only.first + only.width : s.dim;
-  const bool first = from == 0;
   const int64_t here = c.pieces > 1 ? 1 : pieces_of(s.dim, lanes);
 
-  std::unique_ptr<Normalizer[]> many;
-  Normalizer single;
-  Normalizer* norms = &single;
-  if (c.together > 1) norms = (many = std::make_unique<Normalizer[]>(c.together)).get();
-  for (int64_t r = 0; r < c.together; ++r)
-    start_row(f, row + r, from, to, norms[r], f.end.weighted_sum + (row + r) * s.dim);
-
+  double* means = f.end.weighted_sum + row * s.dim;  // w / u, until the end
+  for (int64_t r = 0; r < c.together; ++r) {
+    const double normalizer = f.start.max_score ? f.start.normalizer[row + r] : 0;
+    for (int64_t d = from; d < to; ++d)
+      means[r * s.dim + d] = normalizer == 0 ? 0 : f.start.weighted_sum[(row + r) * s.dim + d] / normalizer;
+  }
   Gains g;
   for (int64_t t = 0; t < s.tokens; t += kBlock) {
     const int count = static_cast<int>(s.tokens - t < kBlock ? s.tokens - t : kBlock);
     for (int64_t r = 0; r < c.together; ++r) {
       const int64_t a = (row + r) / s.b, b = (row + r) % s.b;
-      norms[r].advance(f, a, b, t, count, g);
-      if (first) std::memcpy(f.gain + (row + r) * s.tokens + t, g.gain, count * sizeof(double));
-      double* mean = f.end.weighted_sum + (row + r) * s.dim;
+      g.load(f, row + r, t, count);
       Piece p{from, 0};
       for (int64_t i = 0; i < here; ++i) {
         p = piece_after(p.first + p.width, s.dim, lanes);
-        mean_of_piece<bypass, T>(f, a, b, t, count, p, g, mean);
+        mean_of_piece<bypass, T>(f, a, b, t, count, p, g, means + r * s.dim);
       }
     }
   }
-  for (int64_t r = 0; r < c.together; ++r) {
-    double* mean = f.end.weighted_sum + (row + r) * s.dim;
-    for (int64_t d = from; d < to; ++d) mean[d] *= norms[r].normalizer;
-    if (first) {
-      f.end.max_score[row + r] = norms[r].max_score;
-      f.end.normalizer[row + r] = norms[r].normalizer;
-    }
-  }
+  for (int64_t r = 0; r < c.together; ++r)
+    for (int64_t d = from; d < to; ++d) means[r * s.dim + d] *= f.end.normalizer[row + r];
 }
 
 template <typename T>
@@ -331,13 +355,21 @@ void forward_as(const Forward& f, int threads) {
   threads = threads_for(f.shape, threads);
   const Cut c = cut(f.shape, f.values, kLanes<Compute<T>>, threads);
   const bool bypass = bypasses<T>(f.shape, f.outputs);
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-  for (int64_t item = 0; item < c.items; ++item) {
-    if (bypass)
-      forward_item<true, T>(f, c, item);
-    else
-      forward_item<false, T>(f, c, item);
-    finish_bypass();
+  const int64_t rows = f.shape.a * f.shape.b, share = (rows + threads - 1) / threads;
+  const int64_t most = std::min<int64_t>(share, kRows);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+#pragma omp for schedule(static)
+    for (int64_t group = 0; group < (rows + most - 1) / most; ++group)
+      gains_of(f, group * most, static_cast<int>(std::min(most, rows - group * most)));
+#pragma omp for schedule(static)
+    for (int64_t item = 0; item < c.items; ++item) {
+      if (bypass)
+        forward_item<true, T>(f, c, item);
+      else
+        forward_item<false, T>(f, c, item);
+      finish_bypass();
+    }
   }
 }
 
@@ -382,34 +414,23 @@ void gradients_of(const S& span, const Rows<T>& x, const Gains& g, int count, bo
       rest = 0;
       for (int i = 0; i < n; ++i) local[i] = past[i] = Vec<E>{};
     }
-    const E factor = static_cast<E>(kept), reached = static_cast<E>(reach);
-    Vec<E> sums[n], dot{};
+    const E factor = static_cast<E>(kept), reached = static_cast<E>(reach), gain = static_cast<E>(g.gain[k]);
+    const bool masked = g.masked(k), comes_after = decays && (k > 0 || has_before);
+    const T* v = x.values + k * x.stride_values;
+    T* gv = x.grad_values + k * x.stride_grad_values;
+    Vec<E> of_outputs{}, of_values{}, of_before{};
     for (int i = 0; i < n; ++i) {
       const Vec<E> grad = span.get(go, i);
       local[i] = grad + factor * local[i];
-      sums[i] = local[i] + reached * past[i];
-      dot += span.get(o, i) * grad;
+      const Vec<E> sums = local[i] + reached * past[i];
+      of_outputs += span.get(o, i) * grad;
+      if (!masked) of_values += span.get(v, i) * sums;
+      span.template write<bypass>(gv, i, masked ? Vec<E>{} : gain * sums);
+      if (comes_after) of_before += span.get(o - x.stride_outputs, i) * sums;
     }
-    rest = sum(dot) + kept * rest;
-    T* gv = x.grad_values + k * x.stride_grad_values;
-    if (g.masked(k)) {
-      for (int i = 0; i < n; ++i) span.template write<bypass>(gv, i, Vec<E>{});
-    } else {
-      const T* v = x.values + k * x.stride_values;
-      const E gain = static_cast<E>(g.gain[k]);
-      dot = Vec<E>{};
-      for (int i = 0; i < n; ++i) {
-        dot += span.get(v, i) * sums[i];
-        span.template write<bypass>(gv, i, gain * sums[i]);
-      }
-      into_gain[k] += sum(dot) - rest;
-    }
-    if (decays && (k > 0 || has_before)) {
-      const T* before = o - x.stride_outputs;
-      dot = Vec<E>{};
-      for (int i = 0; i < n; ++i) dot += span.get(before, i) * sums[i];
-      into_kept[k] += sum(dot) - rest;
-    }
+    rest = sum(of_outputs) + kept * rest;
+    if (!masked) into_gain[k] += sum(of_values) - rest;
+    if (comes_after) into_kept[k] += sum(of_before) - rest;
     kept = g.kept[k];
   }
   add_to_carry<S, E, n>(span, reach, local, acc);
@@ -447,12 +468,6 @@ struct Partial {
   double* into_kept;
 };
 
-void load_gains(const Backward& f, int64_t a, int64_t b, int64_t t, int count, Gains& g) {
-  load_scalars(f.scores, a, b, t, count, g.score);
-  std::memcpy(g.gain, f.gain + (a * f.shape.b + b) * f.shape.tokens + t, count * sizeof(double));
-  for (int k = 0; k < count; ++k) g.kept[k] = 1 - g.gain[k];
-}
-
 template <bool decays, bool bypass, typename T>
 void backward_item(const Backward& f, const Cut& c, int64_t item, const Partial& partial) {
   const Shape& s = f.shape;
@@ -478,7 +493,7 @@ void backward_item(const Backward& f, const Cut& c, int64_t item, const Partial&
     const int count = static_cast<int>(s.tokens - t < kBlock ? s.tokens - t : kBlock);
     for (int64_t r = 0; r < c.together; ++r) {
       const int64_t a = (row + r) / s.b, b = (row + r) % s.b;
-      load_gains(f, a, b, t, count, g);
+      g.load(f, row + r, t, count);
       double into_gain[kBlock] = {}, into_kept[kBlock] = {};
       double* acc = f.grad_start_mean + (row + r) * s.dim;
       double* rest = rests + r * here;
@@ -514,7 +529,7 @@ void add_pieces(const Backward& f, const Cut& c, int64_t row, const Partial& par
   Gains g;
   for (int64_t t = 0; t < s.tokens; t += kBlock) {
     const int count = static_cast<int>(s.tokens - t < kBlock ? s.tokens - t : kBlock);
-    load_gains(f, a, b, t, count, g);
+    g.load(f, row, t, count);
     double into_gain[kBlock] = {}, into_kept[kBlock] = {};
     for (int64_t i = 0; i < c.pieces; ++i) {
       const int64_t offset = (row * c.pieces + i) * s.tokens + t;
