@@ -3,7 +3,8 @@
 python benchmarks/tables.py [--check]
 
 The page has a pair of comments for each record, such as `<!-- training -->` and `<!-- end training -->`; what stands
-between them is replaced.
+between them is replaced. A folder in results/benchmarks/machines/ holds the same records of another machine, or with
+other settings; all share the table of what was promised.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,30 @@ def record(name: str) -> str:
     return "\n".join([*parts, f"Machine: {machine(found['machine'])}\n"])
 
 
+def promises() -> str:
+    """Every ratio that has a bar, in the records of this page and in those of other machines."""
+    folders = [RECORDS, *sorted(path for path in (RECORDS / "machines").glob("*") if path.is_dir())]
+    bars: dict[tuple[str, str], dict[str, float]] = {}
+    ratios: dict[tuple[str, str], dict[Path, float]] = {}
+    for folder in folders:
+        for path in (folder / f"{name}.json" for name in NAMES):
+            for result in json.loads(path.read_text(encoding="utf-8"))["results"] if path.exists() else []:
+                for label, bar in result["bars"].items():
+                    bars[result["case"], label] = bar
+                    ratios.setdefault((result["case"], label), {})[folder] = result["ratios"][label]
+    names = ["above", *(f"`{folder.name}`" for folder in folders[1:])]
+    lines = [f"| case | ratio | promise | {' | '.join(names)} |", "|---" * (3 + len(names)) + "|"]
+    for (case, label), found in ratios.items():
+        said = {folder: verdict(ratio, bars[case, label]) for folder, ratio in found.items()}
+        cells = [
+            "-" if folder not in found else f"{found[folder]:.2f}{'' if 'holds' in said[folder] else ' missed'}"
+            for folder in folders
+        ]
+        promise = next(iter(said.values())).split(":")[0]
+        lines.append(f"| {case} | {label} | {promise} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
 def plots() -> str:
     """The images that are there, with the words that each has inside for those who do not see it."""
     lines = []
@@ -84,13 +110,14 @@ def plots() -> str:
 
 def filled(page: str) -> str:
     """The page with the parts between its comments made anew."""
-    for name in (*NAMES, "plots"):
+    parts = {name: partial(record, name) for name in NAMES} | {"promises": promises, "plots": plots}
+    for name, make in parts.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- end {name} -->"
         if begin not in page or end not in page:
             raise ValueError(f"{PAGE.name}: expected the comments {begin.strip()!r} and {end!r}")
         before, rest = page.split(begin, 1)
         _, after = rest.split(end, 1)
-        page = f"{before}{begin}\n{plots() if name == 'plots' else record(name)}\n{end}{after}"
+        page = f"{before}{begin}\n{make()}\n{end}{after}"
     return page
 
 

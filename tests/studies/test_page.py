@@ -57,6 +57,23 @@ def test_the_verdict_follows_the_numbers(tmp_path: Path) -> None:
     assert "75 runs in 5 rows, 3 to 3 seeds each" in pages["near"]
 
 
+def test_where_nothing_was_learned_is_said(tmp_path: Path) -> None:
+    """A set on which all are worse than the last value is named and counted, and the verdict also given without it."""
+    results = tmp_path / "results"
+    example(results)
+    simple = {"last value": {"mse": 0.1, "mae": 0.2}}
+    idle = [
+        record("forecasting/Exchange", encoder, seed, {"mse": mse, "mae": 0.3}, simple, variant=192)
+        for encoder, mse in (("aaren", 0.4), ("transformer", 0.2))
+        for seed in range(3)
+    ]
+    write(results, idle)
+    write_tables(results, tmp_path / "docs")
+    page = (tmp_path / "docs" / "results.md").read_text()
+    assert "in 1 data sets (forecasting/Exchange). Without them Aaren is +0.46 margins worse over 5 (" in page
+    assert "over 6 data sets: on the mean +3.72 margins worse" in page
+
+
 def test_no_record_no_claim(tmp_path: Path) -> None:
     """Without records the page says nothing of any encoder."""
     write_tables(tmp_path / "none", tmp_path / "docs")

@@ -15,6 +15,8 @@ class Metric:
         higher_is_better: its direction.
         margin: the largest difference between two encoders that is called equivalence. It was fixed before any of the
             recorded runs.
+        untaught: a simple way that has learned nothing of the data's order, and the share of its value that a model
+            must beat to have learned something.
         relative: whether the margin is a share of the Transformer's value rather than in units of the metric.
         digits: in tables.
         others: further metrics of the records, as name and title.
@@ -24,6 +26,7 @@ class Metric:
     title: str
     higher_is_better: bool
     margin: float
+    untaught: tuple[str, float]
     relative: bool = False
     digits: int = 4
     others: tuple[tuple[str, str], ...] = ()
@@ -39,12 +42,13 @@ class Metric:
 
 
 METRICS = {
-    "forecasting": Metric("mse", "MSE", False, 0.05, relative=True, others=(("mae", "MAE"),)),
+    "forecasting": Metric("mse", "MSE", False, 0.05, ("last value", 1.0), relative=True, others=(("mae", "MAE"),)),
     "classification": Metric(
         "accuracy",
         "accuracy",
         True,
         0.02,
+        ("most frequent class", 1.0),
         others=(("log_loss", "log loss"), ("calibration_error", "calibration error")),
     ),
     "events": Metric(
@@ -52,6 +56,7 @@ METRICS = {
         "NLL per event",
         False,
         0.05,
+        ("Poisson", 1.0),
         others=(
             ("nll_time", "of the time"),
             ("nll_mark", "of the mark"),
@@ -65,6 +70,7 @@ METRICS = {
         "normalised score",
         True,
         5.0,
+        ("the data's own episodes", 0.5),
         digits=1,
         others=(("score_streamed", "streamed"), ("return", "return"), ("return_streamed", "return, streamed")),
     ),

@@ -115,10 +115,30 @@ def verdict(rows: list[Row]) -> str:
             f"- **Without an encoder:** the best simple way beats all encoders in {len(beaten)} of {len(simple)} rows"
             + (f" ({', '.join(sorted({row.recipe for row in beaten}))})." if beaten else ".")
         )
+    lines += _untaught(rows)
     seeds = [len(cell.values) for row in rows for cell in row.cells.values()]
     lines += [f"- {sum(seeds)} runs in {len(rows)} rows, {min(seeds)} to {max(seeds)} seeds each.", ""]
     lines += ["![How much worse than the Transformer each encoder is, in margins](results/parity.svg)", ""]
     return "\n".join(lines)
+
+
+def _untaught(rows: list[Row]) -> list[str]:
+    """Rows in which nothing was learned, which make any two encoders look alike, and the verdict without them."""
+    idle = sorted({row.recipe for row in rows if not row.learned})
+    told = [row for row in rows if row.learned and _pairs(row, "aaren") >= LEAST_SEEDS]
+    if not idle:
+        return []
+    line = (
+        "- **Nothing learned:** no encoder is better than the last value, the most frequent class, a Poisson process or "
+        f"half the score of the recorded episodes in {len(idle)} data sets ({', '.join(idle)})."
+    )
+    test = overall(told, "aaren") if len(by_data_set(told, "aaren")) >= LEAST_SETS else None
+    if test is not None:
+        line += (
+            f" Without them Aaren is {test.mean:+.2f} margins worse over {test.count} (90 % interval "
+            f"{test.low:+.2f} to {test.high:+.2f}; p = {test.p:.2g})."
+        )
+    return [line]
 
 
 def _pairs(row: Row, encoder: str) -> int:
