@@ -43,6 +43,7 @@ GIVEN: dict[str, Any] = {
     "seed": 17,
     "accelerator": "cpu",
     "precision": "bf16-mixed",
+    "matmul_precision": "medium",
     "compile": True,
 }
 LACKING = {
@@ -115,6 +116,14 @@ def test_one_option_leaves_the_others_as_they_are(verb: str, passed_on: Callable
     sizes, options = DEFAULTS[verb]
     assert tuple(found[name] for name in SIZES) == (24, *sizes[1:])
     assert found["options"] == dataclasses.replace(options, seed=3)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_matmul_precision_that_does_not_exist(verb: str, aaren: Command) -> None:
+    """A precision of products that PyTorch does not know is refused with the names of those that it knows."""
+    said = aaren("train", verb, "data", *VERBS[verb], "--matmul-precision", "low").refusal(code=2)
+    assert "low" in said
+    assert all(name in said for name in ("--matmul-precision", "highest", "high", "medium"))
 
 
 @pytest.mark.parametrize("verb", VERBS)

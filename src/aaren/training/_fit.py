@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ExponentialLR, LinearLR
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from aaren._matmul_precision import matmul_precision
 from aaren.errors import ModelFileError, TrainingError
 from aaren.evaluation import take_batch
 from aaren.models import Model, check_tensors
@@ -220,7 +221,7 @@ def fit(
         )
         resuming = resume and last.exists()
         try:
-            with _compiled(cast(nn.Module, model.encoder), options.compile):
+            with matmul_precision(options.matmul_precision), _compiled(cast(nn.Module, model.encoder), options.compile):
                 trainer.fit(task, *loaders, ckpt_path=str(last) if resuming else None, weights_only=True)
         except SystemExit as error:  # the trainer's answer to Ctrl-C
             if isinstance(error.__context__, KeyboardInterrupt):
