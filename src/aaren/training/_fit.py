@@ -147,7 +147,7 @@ class _Task(lightning.LightningModule):
         checkpoint["aaren_seconds"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if checkpoint.get("aaren_run") != self._run():
+        if _with_all_options(checkpoint.get("aaren_run")) != self._run():
             raise ModelFileError(
                 "checkpoint: expected one of a run with the same table, configuration and options; "
                 "resume with the same arguments, or train without resuming"
@@ -156,6 +156,13 @@ class _Task(lightning.LightningModule):
         check_tensors(Path("checkpoint"), checkpoint["state_dict"], expected)
         self.history = list(checkpoint["aaren_history"])
         self.seconds_before = float(checkpoint["aaren_seconds"])
+
+
+def _with_all_options(run: Any) -> Any:
+    """What a checkpoint says of its run; an option that its version did not have has the default."""
+    if isinstance(run, dict) and isinstance(run.get("options"), dict):
+        return {**run, "options": {**dataclasses.asdict(TrainingOptions()), **run["options"]}}
+    return run
 
 
 def fit(
