@@ -110,6 +110,12 @@ def timing_parser(doc: str | None) -> argparse.ArgumentParser:
         action="store_true",
         help="freed memory stays with the process: no waiting for new pages (glibc)",
     )
+    parser.add_argument(
+        "--matmul-precision",
+        choices=("highest", "high", "medium"),
+        default="highest",
+        help="of float32 products, as torch.set_float32_matmul_precision names it (default highest)",
+    )
     return parser
 
 
@@ -269,11 +275,12 @@ def run(
         The exit code: 1 if something was wrong, so that nothing was timed; 2 if no case has the text asked for.
     """
     torch.set_num_threads(chosen.threads)
+    torch.set_float32_matmul_precision(chosen.matmul_precision)
     if chosen.keep_memory:
         keep_memory()
     if refused(faults(chosen.quick)):
         return 1
-    description = machine() | {"keeps_memory": chosen.keep_memory}
+    description = machine() | {"keeps_memory": chosen.keep_memory, "matmul_precision": chosen.matmul_precision}
     print(*(f"{key}: {value}" for key, value in description.items()), sep=", ")
     results = measure_all((case for case in cases if chosen.case in case.name), chosen.quick)
     if not results:

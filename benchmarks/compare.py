@@ -34,6 +34,8 @@ from typing import Any
 HERE = Path(__file__).parent
 STANDARD_ERRORS = 3
 LEAST_NOISE, LEAST_NOISE_OF_ONE_RUN = 0.02, 0.05
+# how it was when records did not say so
+SILENT: dict[str, object] = {"keeps_memory": False, "matmul_precision": "highest"}
 Record = dict[str, Any]
 # (case, contender) to the samples of every run
 Samples = dict[tuple[str, str], list[list[float]]]
@@ -115,8 +117,11 @@ def show(found: Sequence[Change]) -> None:
 
 def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
     """In what the descriptions of two machines differ; the load always does."""
+    before, after = SILENT | dict(old), SILENT | dict(new)
     return [
-        f"{key}: {old.get(key)} -> {new.get(key)}" for key in new if key != "load_at_start" and old.get(key) != new[key]
+        f"{key}: {before.get(key)} -> {after[key]}"
+        for key in after
+        if key != "load_at_start" and before.get(key) != after[key]
     ]
 
 

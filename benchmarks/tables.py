@@ -30,10 +30,12 @@ NAMES = ("operator", "layer", "training", "step", "memory")
 def machine(found: dict[str, Any]) -> str:
     """The machine and versions of a record in a line."""
     at = f", commit {found['commit'][:12]}{'+' * found['commit'].endswith('+')}" if found["commit"] else ""
-    kept = ", freed memory kept" if found.get("keeps_memory") else ""
+    chosen = ", freed memory kept" if found.get("keeps_memory") else ""  # older records lack these two
+    if found.get("matmul_precision", "highest") != "highest":
+        chosen += f", products in precision *{found['matmul_precision']}*"
     return (
         f"{found['cpu']}, {found['cores']} cores, {found['threads']} threads, {found['instructions']}, load "
-        f"{found['load_at_start']} at the start{kept}; Python {found['python']}, PyTorch {found['torch']}, aaren "
+        f"{found['load_at_start']} at the start{chosen}; Python {found['python']}, PyTorch {found['torch']}, aaren "
         f"{found['aaren']}{at}; *auto* is `{found['auto']}`."
     )
 

@@ -30,6 +30,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType
     threads, known = torch.get_num_threads(), set(sys.modules)
     yield importlib.import_module
     torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("highest")
     for name in set(sys.modules) - known:
         if Path(getattr(sys.modules[name], "__file__", None) or "").parent == BENCHMARKS:
             del sys.modules[name]
@@ -82,6 +83,22 @@ def test_a_wrong_kernel_is_not_timed(name, wrong_kernel, load, tmp_path, capsys)
     assert load(name).main(["--quick", "--threads", "1", "--json", str(path)]) == 1
     assert "slightly-wrong" in capsys.readouterr().err
     assert not path.exists()
+
+
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+def test_products_have_the_precision_asked_for(precision, load, tmp_path, monkeypatch):
+    """Gate and contenders run with the precision of products that the option names, and the record says which."""
+    layer, seen = load("layer"), []
+
+    def watched(quick: bool) -> list[str]:
+        seen.append(torch.get_float32_matmul_precision())
+        return []
+
+    monkeypatch.setattr(layer, "model_faults", watched)
+    options = [] if precision == "highest" else ["--matmul-precision", precision]
+    found = record(load, "layer", tmp_path / "record.json", *options)
+    assert found["machine"]["matmul_precision"] == precision
+    assert [*seen, torch.get_float32_matmul_precision()] == [precision] * 2
 
 
 def test_a_case_that_does_not_exist_is_refused(load, tmp_path, capsys):
@@ -210,6 +227,17 @@ def test_compare_flags_what_is_beyond_the_noise(load, tmp_path, capsys):
     assert "2 of 3 beyond the noise" in out
 
 
+def test_compare_names_what_differs_between_machines(load):
+    """Records of before an option was there are as with its default, on either side; the load is no difference."""
+    differences = load("compare").differences
+    old: dict[str, object] = {"cpu": "a", "load_at_start": 0.1}
+    new = {**old, "load_at_start": 2.0, "keeps_memory": False, "matmul_precision": "highest"}
+    assert differences(old, new) == differences(new, old) == []
+    medium = {**new, "cpu": "b", "matmul_precision": "medium"}
+    assert sorted(differences(old, medium)) == ["cpu: a -> b", "matmul_precision: highest -> medium"]
+    assert sorted(differences(medium, old)) == ["cpu: b -> a", "matmul_precision: medium -> highest"]
+
+
 def test_compare_refuses_quick_records(load, tmp_path, capsys):
     """Times of --quick mean nothing and are not compared."""
     quick = written(tmp_path / "quick.json", quick=True, steady=[1.0])
@@ -298,6 +326,11 @@ def test_tables_of_records(load, tmp_path, monkeypatch):
     assert "| *share of the products* |" in text
     assert "missed by" in text
     assert found["machine"]["cpu"] in text
+    assert "products in precision" not in text
+    machine = found["machine"]
+    assert "products in precision *medium*" in tables.machine({**machine, "matmul_precision": "medium"})
+    of_before = {key: value for key, value in machine.items() if key not in ("keeps_memory", "matmul_precision")}
+    assert tables.machine(of_before) == tables.machine(machine)
 
 
 def test_page_of_anomalies_has_the_figures_of_its_record(load: Callable[[str], ModuleType]) -> None:

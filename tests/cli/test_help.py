@@ -16,6 +16,7 @@ import torch
 import aaren as library
 from aaren.cli import main
 from aaren.cli._common import json_line
+from aaren.cli._doctor import advise
 from aaren.ops import _registry, choose_backend, instruction_set
 
 Command = Callable[..., Any]
@@ -81,6 +82,7 @@ def test_version(aaren: Command) -> None:
 def test_doctor_as_text_and_json(aaren: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Doctor lists versions, backends, machine and data sets, the same in text and in JSON."""
     monkeypatch.setenv("AAREN_DATA", str(tmp_path))
+    monkeypatch.setattr("aaren.cli._doctor.products", lambda: "fast and exact")  # no two measurements are the same
     done = aaren("doctor", "--json")
     (found,) = done.lines()
     assert set(found) == {
@@ -95,12 +97,44 @@ def test_doctor_as_text_and_json(aaren: Command, monkeypatch: pytest.MonkeyPatch
     assert operator["auto, here"] == choose_backend("auto", torch.device("cpu")).name
     assert all(operator[name].startswith("ready: ") for name in ("native", "blocks", operator["auto, here"]))
     assert found["machine"]["instruction set"] == instruction_set()
+    assert found["machine"]["float32 products"] == "fast and exact"
     assert found["data sets"]["found"].startswith("1 of ")  # the one that comes with the package
     text = aaren("doctor").out
     for title, entries in found.items():
         assert f"{title}\n" in text
         for name, value in entries.items():
             assert re.search(rf"^  {re.escape(name)} +{re.escape(str(value))}$", text, re.MULTILINE)
+
+
+def test_doctor_measures_products(aaren: Command) -> None:
+    """Doctor says how fast products are, how far off the faster ones, and what to do; PyTorch's setting stays."""
+    torch.set_float32_matmul_precision("high")
+    try:
+        (found,) = aaren("doctor", "--json").lines()
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    said = re.fullmatch(
+        r'(\d+) GFLOP/s; as "medium" (\d+), error (\de-\d\d): (.+)', found["machine"]["float32 products"]
+    )
+    assert said
+    assert 0 < float(said[3]) < 0.1
+    assert "--matmul-precision" in said[4]
+
+
+@pytest.mark.parametrize(
+    ("gain", "error", "advice"),
+    [
+        (1.29, 1e-7, "leave --matmul-precision as it is"),
+        (0.5, 1e-2, "leave --matmul-precision as it is"),
+        (1.3, 1e-5, "train with --matmul-precision medium"),
+        (2.3, 6e-7, "train with --matmul-precision medium"),
+        (8.0, 2e-3, "--matmul-precision medium is faster but less exact"),
+    ],
+)
+def test_doctor_advises_products_that_are_faster_and_as_exact(gain: float, error: float, advice: str) -> None:
+    """Only products that are 1.3 times as fast with errors of float32 are advised; less exact ones are named so."""
+    assert advise(gain, error) == advice
 
 
 def test_doctor_says_why_a_backend_or_package_is_missing(aaren: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,60 @@ def test_a_run_that_diverges_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="not finite"):
         train(tmp_path, learning_rate=1e30, clip=0.0)
     assert not (tmp_path / "config.json").exists()
+
+
+@pytest.fixture
+def precision_of_products() -> Iterator[Callable[[], list[str]]]:
+    """What the process has set, for all products and for those of GPUs and oneDNN; afterwards as before."""
+    parts = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    before = [part.fp32_precision for part in parts]
+    yield lambda: [torch.get_float32_matmul_precision(), *(part.fp32_precision for part in parts)]
+    torch.set_float32_matmul_precision("highest")
+    for part, precision in zip(parts, before, strict=True):
+        part.fp32_precision = precision
+
+
+@pytest.mark.parametrize("step", ["training_step", "validation_step"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_precision_of_products_is_that_of_the_fit_alone(
+    step: str,
+    fails: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision_of_products: Callable[[], list[str]],
+) -> None:
+    """Every step has the precision of the options; after a fit, and after one that failed, it is that of before."""
+    torch.set_float32_matmul_precision("high")
+    before, seen = precision_of_products(), set()
+    original = getattr(_Task, step)
+
+    def watched(self: _Task, batch: dict[str, torch.Tensor], index: int) -> object:
+        seen.add(torch.get_float32_matmul_precision())
+        if fails:
+            raise KeyError("a fault in the step")
+        return original(self, batch, index)
+
+    monkeypatch.setattr(_Task, step, watched)
+    for name in ("medium", "highest"):
+        seen.clear()
+        with pytest.raises(KeyError, match="a fault") if fails else nullcontext():
+            train(tmp_path / name, epochs=1, matmul_precision=name)
+        assert seen == {name}
+        assert precision_of_products() == before
+
+
+def test_a_program_may_have_set_parts_of_the_precision(
+    tmp_path: Path, precision_of_products: Callable[[], list[str]]
+) -> None:
+    """Where GPUs or oneDNN have a setting of their own, PyTorch tells none of all; training keeps both all the same."""
+    parts = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    for settings in (("tf32", "ieee"), ("none", "bf16")):
+        for part, precision in zip(parts, settings, strict=True):
+            part.fp32_precision = precision
+        with pytest.raises(RuntimeError, match="mix of the legacy and new APIs"):
+            precision_of_products()
+        train(tmp_path / settings[0], epochs=1, matmul_precision="medium")
+        assert tuple(part.fp32_precision for part in parts) == settings
 
 
 @pytest.mark.compiled

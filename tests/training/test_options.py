@@ -33,6 +33,7 @@ NAN = float("nan")
         ("warmup_steps", -1, "0 or a whole number of steps, received -1"),
         ("warmup_steps", 0.5, "0 or a whole number of steps, received 0.5"),
         ("optimizer", "sgd", "'adamw' or 'radam', received 'sgd'"),
+        ("matmul_precision", "low", "'highest', 'high' or 'medium', received 'low'"),
         ("seed", np.int64(3), "a whole number, received"),
     ],
 )

@@ -96,6 +96,23 @@ def test_a_killed_run_is_resumed(whole: tuple[TrainingResult, Path], tmp_path: P
     same(train(tmp_path, resume=True), whole[0])
 
 
+def test_a_checkpoint_of_a_version_without_an_option(
+    whole: tuple[TrainingResult, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint of before an option was there is one with its default: a run with that goes on, another does not."""
+    interrupt(monkeypatch, "training_step", 1, crash)
+    with pytest.raises(RuntimeError, match="crash"):
+        train(tmp_path)
+    monkeypatch.undo()
+    path = tmp_path / "checkpoints" / "last.safetensors"
+    checkpoint = SafetensorsCheckpointIO().load_checkpoint(path)
+    del checkpoint["aaren_run"]["options"]["matmul_precision"]
+    SafetensorsCheckpointIO().save_checkpoint(checkpoint, path)
+    with pytest.raises(ModelFileError, match="same table, configuration and options"):
+        train(tmp_path, resume=True, matmul_precision="medium")
+    same(train(tmp_path, resume=True), whole[0])
+
+
 def test_a_finished_run_is_not_trained_again(
     whole: tuple[TrainingResult, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import math
 import os
 import platform
+import time
 from importlib import metadata
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from aaren._matmul_precision import MatmulPrecision, matmul_precision
 from aaren.cli._common import print_json
 
 OPTIONAL = {
@@ -34,10 +37,11 @@ OPTIONAL = {
     "openvino": "openvino",
     "executorch": "executorch",
 }
+LEAST_GAIN, FLOAT32_ERROR = 1.3, 1e-5
 
 
 def doctor(*, json: Annotated[bool, Parameter(negative=())] = False) -> None:
-    """What is installed, which backend runs here and why others cannot, instruction set, threads, data sets.
+    """What is installed, which backend runs here and why others cannot, instruction set, threads, products, data sets.
 
     Parameters
     ----------
@@ -80,6 +84,7 @@ def examine() -> dict[str, dict[str, Any]]:
         "torch threads": torch.get_num_threads(),
         "instruction set": instruction_set() or "none: no native kernels",
         "accelerator": torch.cuda.get_device_name() if device.type == "cuda" else "none",
+        "float32 products": products(),
     }
     here = 0
     for data_set in data_sets():
@@ -96,3 +101,43 @@ def examine() -> dict[str, dict[str, Any]]:
         "machine": machine,
         "data sets": sets,
     }
+
+
+def products(seconds: float = 0.1) -> str:
+    """How fast float32 products are on this CPU as "highest" and as "medium", how exact the latter, and what to do.
+
+    Args:
+        seconds: how long to repeat them; the best time of each counts.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    left, right = torch.randn(4096, 128, generator=generator), torch.randn(128, 512, generator=generator)
+    settings: tuple[MatmulPrecision, ...] = ("highest", "medium")
+    best, turns, begin = dict.fromkeys(settings, math.inf), 0, time.perf_counter()
+    while turns < 2 or time.perf_counter() - begin < seconds:
+        for setting in settings:
+            with matmul_precision(setting):
+                start = time.perf_counter()
+                product = left @ right
+                best[setting] = min(best[setting], time.perf_counter() - start)
+        turns += 1
+    exact = left[:512].double() @ right.double()
+    error = float((product[:512] - exact).abs().max() / exact.abs().max())  # of the last setting, "medium"
+    speeds = {setting: 2e-9 * left.numel() * right.shape[1] / best[setting] for setting in settings}
+    advice = advise(speeds["medium"] / speeds["highest"], error)
+    return f'{speeds["highest"]:.0f} GFLOP/s; as "medium" {speeds["medium"]:.0f}, error {error:.0e}: {advice}'
+
+
+def advise(gain: float, error: float) -> str:
+    """Whether to train with products as "medium".
+
+    Args:
+        gain: how many times as fast they are.
+        error: the largest, relative to the largest number.
+    """
+    if gain < LEAST_GAIN:
+        return "leave --matmul-precision as it is"
+    if error > FLOAT32_ERROR:
+        return "--matmul-precision medium is faster but less exact"
+    return "train with --matmul-precision medium"

@@ -6,6 +6,7 @@ import csv
 import io
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,15 +14,38 @@ from cyclopts import Parameter
 
 from aaren.cli._common import decay_of, json_line, print_json, require_trainable, require_writable_folder, split_parts
 from aaren.cli._same_data import note_other_data
+from aaren.cli._train_options import Absent, Precision, TrainOptions
 from aaren.errors import DataError
 
 if TYPE_CHECKING:
     from aaren.data import EventSet
     from aaren.models import EventModel
 
-Flag = Parameter(negative=())
 _SPLIT = "0.6,0.2,0.2"
 METRICS = ("nll", "rmse", "mae", "accuracy", "ks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventOptions(TrainOptions):
+    """What differs for a model of events.
+
+    Parameters
+    ----------
+    learning_rate
+        Of the first epoch; the paper has 1e-4.
+    learning_rate_decay
+        Factor after each epoch; the paper has 1.
+    """
+
+    nhead: int = 1
+    dim_feedforward: int = 64
+    epochs: int = 20
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    learning_rate_decay: float = 0.9
+    patience: int = 4
+    precision: Annotated[Precision, Absent] = "32-true"
+    compile: Annotated[bool, Absent] = False
 
 
 def events(
@@ -42,20 +66,7 @@ def events(
     decay: Literal["none", "learned", "time"] = "none",
     intervals: bool = True,
     components: int = 8,
-    d_model: int = 64,
-    nhead: int = 1,
-    num_layers: int = 2,
-    dim_feedforward: int = 64,
-    dropout: float = 0.1,
-    epochs: int = 20,
-    batch_size: int = 16,
-    learning_rate: float = 2e-3,
-    learning_rate_decay: float = 0.9,
-    patience: int = 4,
-    seed: int = 0,
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto",
-    resume: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    options: Annotated[EventOptions, Parameter(name="*")] = EventOptions(),
 ) -> None:
     """Train a model of events, their times and marks, and write it to a folder.
 
@@ -98,53 +109,27 @@ def events(
         Whether tokens carry the interval before them; the paper's do not.
     components
         Log-normal distributions in the mixture for the next interval.
-    d_model
-        Width.
-    nhead
-        Heads; a divisor of the width.
-    num_layers
-        Layers.
-    dim_feedforward
-        Width of the feed-forward networks.
-    dropout
-        Dropout probability.
-    epochs
-        Passes over the training part, at most.
-    batch_size
-        Sequences in a step.
-    learning_rate
-        Of the first epoch; the paper has 1e-4.
-    learning_rate_decay
-        Factor after each epoch; the paper has 1.
-    patience
-        Epochs without improvement before stopping.
-    seed
-        Decides weights, order and dropout.
-    accelerator
-        "auto", "cpu" or "gpu".
-    resume
-        Go on from the last checkpoint in the folder, if there is one; a training that ended well leaves none.
-    json
-        Print the whole record as one JSON line instead of a table.
+    options
+        Encoder, training and output.
     """
     from aaren.data import read_events, split_sequences
     from aaren.training import TrainingOptions, train_events
 
-    require_trainable(accelerator, seed)
+    require_trainable(options.accelerator, options.seed)
     fading = decay_of(encoder, decay)
     if validation is not None and split is not None:
         raise ValueError("--split: expected it without --validation, which says what the parts are; leave one out")
     if validation is None and test is not None:
         raise ValueError("--test: expected --validation beside it; name both files, or leave both to --split")
     require_writable_folder(output)
-    options: dict[str, Any] = {
+    reading: dict[str, Any] = {
         "duplicates": duplicates,
         "short": short,
         "time": time,
         "mark": None if mark == "none" else mark,
         "sequence": None if sequence == "none" else sequence,
     }
-    whole = read_events(_file(train), times=times, **options)
+    whole = read_events(_file(train), times=times, **reading)
     print(whole.describe(), file=sys.stderr)
     parts, test_set = None, None
     if validation is None and split is None and whole.parts:
@@ -154,38 +139,26 @@ def events(
         parts = split_parts(split or _SPLIT)
         train_set, validation_set, test_set = split_sequences(whole, parts)
     else:
-        options["marks"] = whole.marks or None
+        reading["marks"] = whole.marks or None
         train_set = whole.part("train") if whole.parts else whole
-        validation_set = read_events(_file(validation), **options)
+        validation_set = read_events(_file(validation), **reading)
         if test is not None:
-            test_set = read_events(_file(test), **options)
+            test_set = read_events(_file(test), **reading)
     result = train_events(
         train_set,
         output,
         validation=validation_set,
         test=test_set,
         split=parts,
-        options=TrainingOptions(
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_decay=learning_rate_decay,
-            patience=patience,
-            seed=seed,
-            accelerator=accelerator,
-        ),
-        resume=resume,
+        options=TrainingOptions(**options.training()),
+        resume=options.resume,
         encoder=encoder,
         decay=fading,
         intervals=intervals,
         components=components,
-        d_model=d_model,
-        nhead=nhead,
-        num_layers=num_layers,
-        dim_feedforward=dim_feedforward,
-        dropout=dropout,
+        **options.sizes(),
     )
-    if json:
+    if options.json:
         print_json(result.record)
         return
     part = "validation" if test_set is None else "test"

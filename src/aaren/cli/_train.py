@@ -21,8 +21,8 @@ from aaren.cli._common import (
     split_parts,
     time_columns,
 )
+from aaren.cli._train_options import TrainOptions
 
-Flag = Parameter(negative=())
 Many = Parameter(negative=())
 
 
@@ -44,21 +44,7 @@ def forecaster(
     highway: int = 96,
     quantiles: str = "0.1,0.5,0.9",
     positions: Literal["none", "sinusoidal", "learned"] = "none",
-    d_model: int = 64,
-    nhead: int = 4,
-    num_layers: int = 2,
-    dim_feedforward: int = 256,
-    dropout: float = 0.1,
-    epochs: int = 10,
-    batch_size: int = 32,
-    learning_rate: float = 1e-3,
-    patience: int = 3,
-    seed: int = 0,
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto",
-    precision: Literal["32-true", "bf16-mixed"] = "32-true",
-    compile: Annotated[bool, Flag] = False,  # noqa: A002
-    resume: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    options: Annotated[TrainOptions, Parameter(name="*")] = TrainOptions(),  # noqa: B008 (it is frozen)
 ) -> None:
     """Train a forecaster on a table and write it to a folder.
 
@@ -99,41 +85,13 @@ def forecaster(
         Levels to forecast beside the mean, with commas; "" for none.
     positions
         Position encoding; streams without an end want none.
-    d_model
-        Width.
-    nhead
-        Heads; a divisor of the width.
-    num_layers
-        Layers.
-    dim_feedforward
-        Width of the feed-forward networks.
-    dropout
-        Dropout probability.
-    epochs
-        Passes over the training part, at most.
-    batch_size
-        Sequences in a step.
-    learning_rate
-        Of the first epoch.
-    patience
-        Epochs without improvement before stopping.
-    seed
-        Decides weights, order and dropout.
-    accelerator
-        "auto", "cpu" or "gpu".
-    precision
-        "32-true" or "bf16-mixed".
-    compile
-        Run the encoder through torch.compile; needs a C++ compiler and some minutes at the start.
-    resume
-        Go on from the last checkpoint in the folder, if there is one; a training that ended well leaves none.
-    json
-        Print the whole record as one JSON line instead of a table.
+    options
+        Encoder, training and output.
     """
     from aaren.data import read_series
     from aaren.training import TrainingOptions, train_forecaster
 
-    require_trainable(accelerator, seed)
+    require_trainable(options.accelerator, options.seed)
     parts, levels = split_parts(split), quantile_levels(quantiles)
     fading = decay_of(encoder, "learned" if decay is None and encoder == "aaren" else decay)
     require_writable_folder(output)
@@ -150,17 +108,8 @@ def forecaster(
         output,
         horizon=horizon,
         split=parts,
-        options=TrainingOptions(
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            patience=patience,
-            seed=seed,
-            accelerator=accelerator,
-            precision=precision,
-            compile=compile,
-        ),
-        resume=resume,
+        options=TrainingOptions(**options.training()),
+        resume=options.resume,
         encoder=encoder,
         look_back=look_back,
         normalization=normalization,
@@ -168,13 +117,9 @@ def forecaster(
         highway=highway,
         quantiles=levels,
         positions=None if positions == "none" else positions,
-        d_model=d_model,
-        nhead=nhead,
-        num_layers=num_layers,
-        dim_feedforward=dim_feedforward,
-        dropout=dropout,
+        **options.sizes(),
     )
-    if json:
+    if options.json:
         print_json(result.record)
         return
     error_table("Errors on the test part, in training deviations", named_errors(result.metrics, encoder))

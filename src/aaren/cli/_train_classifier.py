@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,11 +12,32 @@ from cyclopts import Parameter
 
 from aaren.cli._class_tables import accuracy_table
 from aaren.cli._common import decay_of, print_json, require_trainable, require_writable_folder
+from aaren.cli._train_options import TrainOptions
 
 if TYPE_CHECKING:
     from aaren.data import CaseSet
 
-Flag = Parameter(negative=())
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierOptions(TrainOptions):
+    """What differs for a classifier.
+
+    Parameters
+    ----------
+    batch_size
+        Series in a step.
+    learning_rate
+        Of RAdam.
+    seed
+        Decides what is set aside, weights, order and dropout.
+    """
+
+    d_model: int = 128
+    nhead: int = 8
+    num_layers: int = 3
+    epochs: int = 100
+    batch_size: int = 16
+    patience: int = 10
 
 
 def classifier(
@@ -33,21 +55,7 @@ def classifier(
     decay: Literal["none", "learned"] = "none",
     positions: Literal["none", "sinusoidal"] = "sinusoidal",
     early_weight: float = 0.0,
-    d_model: int = 128,
-    nhead: int = 8,
-    num_layers: int = 3,
-    dim_feedforward: int = 256,
-    dropout: float = 0.1,
-    epochs: int = 100,
-    batch_size: int = 16,
-    learning_rate: float = 1e-3,
-    patience: int = 10,
-    seed: int = 0,
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto",
-    precision: Literal["32-true", "bf16-mixed"] = "32-true",
-    compile: Annotated[bool, Flag] = False,  # noqa: A002
-    resume: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    options: Annotated[ClassifierOptions, Parameter(name="*")] = ClassifierOptions(),
 ) -> None:
     """Train a classifier on labelled series and write it to a folder.
 
@@ -85,40 +93,12 @@ def classifier(
         Position encoding, or none.
     early_weight
         Weight of the answers before the end of a series in the loss; 0 trains the last answer only.
-    d_model
-        Width.
-    nhead
-        Heads; a divisor of the width.
-    num_layers
-        Layers.
-    dim_feedforward
-        Width of the feed-forward networks.
-    dropout
-        Dropout probability.
-    epochs
-        Passes over the training part, at most.
-    batch_size
-        Series in a step.
-    learning_rate
-        Of RAdam.
-    patience
-        Epochs without improvement before stopping.
-    seed
-        Decides what is set aside, weights, order and dropout.
-    accelerator
-        "auto", "cpu" or "gpu".
-    precision
-        "32-true" or "bf16-mixed".
-    compile
-        Run the encoder through torch.compile; needs a C++ compiler and some minutes at the start.
-    resume
-        Go on from the last checkpoint in the folder, if there is one; a training that ended well leaves none.
-    json
-        Print the whole record as one JSON line instead of a table.
+    options
+        Encoder, training and output.
     """
     from aaren.training import CLASSIFIER_OPTIONS, train_classifier
 
-    require_trainable(accelerator, seed, least_seed=0)
+    require_trainable(options.accelerator, options.seed, least_seed=0)
     if not 0 < validation < 1:
         raise ValueError(f"--validation: expected a share between 0 and 1, received {validation}")
     fading = decay_of(encoder, decay)
@@ -130,32 +110,18 @@ def classifier(
         "decay": fading,
         "positions": None if positions == "none" else positions,
         "early_weight": early_weight,
-        "d_model": d_model,
-        "nhead": nhead,
-        "num_layers": num_layers,
-        "dim_feedforward": dim_feedforward,
-        "dropout": dropout,
+        **options.sizes(),
     }
     result = train_classifier(
         cases,
         output,
         test=tested,
         validation=validation,
-        options=dataclasses.replace(
-            CLASSIFIER_OPTIONS,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            patience=patience,
-            seed=seed,
-            accelerator=accelerator,
-            precision=precision,
-            compile=compile,
-        ),
-        resume=resume,
+        options=dataclasses.replace(CLASSIFIER_OPTIONS, **options.training()),
+        resume=options.resume,
         **config,
     )
-    if json:
+    if options.json:
         print_json(result.record)
         return
     metrics = result.metrics

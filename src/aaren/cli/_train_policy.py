@@ -3,14 +3,51 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from aaren.cli._common import decay_of, existing, print_json, require_trainable, require_writable_folder
+from aaren.cli._train_options import Absent, TrainOptions
 
-Flag = Parameter(negative=())
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyOptions(TrainOptions):
+    """What differs for a policy, whose training does not end early.
+
+    Parameters
+    ----------
+    epochs
+        How often the validation part is looked at; the steps are spread evenly.
+    batch_size
+        Windows in a step.
+    learning_rate
+        Once warmed up.
+    warmup_steps
+        Steps over which the learning rate rises; by default a tenth of all.
+    seed
+        Decides weights, windows and dropout.
+    json
+        Print the whole record as one JSON line instead of text.
+    """
+
+    d_model: int = 128
+    nhead: int = 1
+    num_layers: int = 3
+    dim_feedforward: int = 512
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    warmup_steps: int | None = None
+    patience: Annotated[int, Absent] = 3
+    compile: Annotated[bool, Absent] = False
+
+    def training(self) -> dict[str, Any]:
+        """Fields of `TrainingOptions`; `policy_options` has the patience."""
+        fields = super().training()
+        del fields["patience"]
+        return fields
 
 
 def policy(
@@ -24,20 +61,7 @@ def policy(
     encoder: Literal["aaren", "transformer", "gru", "mingru"] = "aaren",
     decay: Literal["none", "learned"] = "none",
     max_episode_steps: int = 1000,
-    d_model: int = 128,
-    nhead: int = 1,
-    num_layers: int = 3,
-    dim_feedforward: int = 512,
-    dropout: float = 0.1,
-    epochs: int = 10,
-    batch_size: int = 64,
-    learning_rate: float = 1e-4,
-    warmup_steps: int | None = None,
-    seed: int = 0,
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto",
-    precision: Literal["32-true", "bf16-mixed"] = "32-true",
-    resume: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    options: Annotated[PolicyOptions, Parameter(name="*")] = PolicyOptions(),
 ) -> None:
     """Train a policy on recorded episodes (offline reinforcement learning) and write it to a folder.
 
@@ -66,39 +90,13 @@ def policy(
         Of aaren, how older steps fade: not at all (the paper), or by a learned rate per head.
     max_episode_steps
         Steps of the longest episode that the policy can play.
-    d_model
-        Width.
-    nhead
-        Heads; a divisor of the width.
-    num_layers
-        Layers.
-    dim_feedforward
-        Width of the feed-forward networks.
-    dropout
-        Dropout probability.
-    epochs
-        How often the validation part is looked at; the steps are spread evenly.
-    batch_size
-        Windows in a step.
-    learning_rate
-        Once warmed up.
-    warmup_steps
-        Steps over which the learning rate rises; by default a tenth of all.
-    seed
-        Decides weights, windows and dropout.
-    accelerator
-        "auto", "cpu" or "gpu".
-    precision
-        "32-true" or "bf16-mixed".
-    resume
-        Go on from the last checkpoint in the folder, if there is one; a training that ended well leaves none.
-    json
-        Print the whole record as one JSON line instead of text.
+    options
+        Encoder, training and output.
     """
     from aaren.data import make_environment, read_episodes
     from aaren.training import policy_options, train_policy
 
-    require_trainable(accelerator, seed)
+    require_trainable(options.accelerator, options.seed)
     window, bounds = _context(context), _bounds(action_bounds)
     fading = decay_of(encoder, decay)
     require_writable_folder(output)
@@ -107,7 +105,6 @@ def policy(
     episodes = read_episodes([existing(path) for path in data])
     make_environment(environment).close()  # a wrong id is found before the training, not after it
     print(episodes.describe(), file=sys.stderr)
-    changes: dict[str, Any] = {} if warmup_steps is None else {"warmup_steps": warmup_steps}
     result = train_policy(
         episodes,
         output,
@@ -116,27 +113,14 @@ def policy(
         context=window,
         target_return=target_return,
         action_bounds=bounds,
-        options=policy_options(
-            steps,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            seed=seed,
-            accelerator=accelerator,
-            precision=precision,
-            **changes,
-        ),
-        resume=resume,
+        options=policy_options(steps, **options.training()),
+        resume=options.resume,
         encoder=encoder,
         decay=fading,
         max_episode_steps=max_episode_steps,
-        d_model=d_model,
-        nhead=nhead,
-        num_layers=num_layers,
-        dim_feedforward=dim_feedforward,
-        dropout=dropout,
+        **options.sizes(),
     )
-    if json:
+    if options.json:
         print_json(result.record)
         return
     metrics = result.record["metrics"]

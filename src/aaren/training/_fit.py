@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ExponentialLR, LinearLR
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from aaren._matmul_precision import matmul_precision
 from aaren.errors import ModelFileError, TrainingError
 from aaren.evaluation import take_batch
 from aaren.models import Model, check_tensors
@@ -146,7 +147,7 @@ class _Task(lightning.LightningModule):
         checkpoint["aaren_seconds"] = self.seconds
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        if checkpoint.get("aaren_run") != self._run():
+        if _with_all_options(checkpoint.get("aaren_run")) != self._run():
             raise ModelFileError(
                 "checkpoint: expected one of a run with the same table, configuration and options; "
                 "resume with the same arguments, or train without resuming"
@@ -155,6 +156,13 @@ class _Task(lightning.LightningModule):
         check_tensors(Path("checkpoint"), checkpoint["state_dict"], expected)
         self.history = list(checkpoint["aaren_history"])
         self.seconds_before = float(checkpoint["aaren_seconds"])
+
+
+def _with_all_options(run: Any) -> Any:
+    """What a checkpoint says of its run; an option that its version did not have has the default."""
+    if isinstance(run, dict) and isinstance(run.get("options"), dict):
+        return {**run, "options": {**dataclasses.asdict(TrainingOptions()), **run["options"]}}
+    return run
 
 
 def fit(
@@ -220,7 +228,7 @@ def fit(
         )
         resuming = resume and last.exists()
         try:
-            with _compiled(cast(nn.Module, model.encoder), options.compile):
+            with matmul_precision(options.matmul_precision), _compiled(cast(nn.Module, model.encoder), options.compile):
                 trainer.fit(task, *loaders, ckpt_path=str(last) if resuming else None, weights_only=True)
         except SystemExit as error:  # the trainer's answer to Ctrl-C
             if isinstance(error.__context__, KeyboardInterrupt):

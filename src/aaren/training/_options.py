@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from aaren._matmul_precision import MatmulPrecision
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class TrainingOptions:
         seed: decides initial weights, order of windows and dropout.
         accelerator: "auto", "cpu", "gpu", ... as Lightning names them.
         precision: "32-true", "bf16-mixed", ... as Lightning names them.
+        matmul_precision: of float32 products during the fit, whatever the process has set: "highest", "high" or
+            "medium", as `torch.set_float32_matmul_precision` names them. On CPUs with AVX-512, "medium" lets PyTorch
+            take oneDNN in place of MKL: on AMD processors twice as fast and as exact; on Intel processors with AMX it
+            is bfloat16, and on GPUs "high" and "medium" are TF32. `aaren doctor` measures it on the CPU.
         compile: run the encoder through `torch.compile`, which needs a C++ compiler and some minutes at the start.
     """
 
@@ -41,6 +47,7 @@ class TrainingOptions:
     seed: int = 0
     accelerator: str = "auto"
     precision: str = "32-true"
+    matmul_precision: MatmulPrecision = "highest"
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -52,6 +59,10 @@ class TrainingOptions:
             raise ValueError(f"warmup_steps: expected 0 or a whole number of steps, received {self.warmup_steps!r}")
         if self.optimizer not in ("adamw", "radam"):
             raise ValueError(f"optimizer: expected 'adamw' or 'radam', received {self.optimizer!r}")
+        if self.matmul_precision not in get_args(MatmulPrecision):
+            raise ValueError(
+                f"matmul_precision: expected 'highest', 'high' or 'medium', received {self.matmul_precision!r}"
+            )
         if not isinstance(self.seed, int):
             raise ValueError(f"seed: expected a whole number, received {self.seed!r}")
         for name in ("learning_rate", "learning_rate_decay"):
