@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-import torch
-
 MatmulPrecision = Literal["highest", "high", "medium"]
 
 
@@ -18,6 +16,8 @@ def matmul_precision(name: MatmulPrecision) -> Iterator[None]:
     Args:
         name: "highest", "high" or "medium".
     """
+    import torch  # not at the top: the command line shows its help without it
+
     parts = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     before = [part.fp32_precision for part in parts]
     for part in parts:
