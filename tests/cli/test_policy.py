@@ -120,7 +120,10 @@ REFUSED = {
         "train policy EPISODES --environment Hopper-v4 -o NEW --encoder gru --decay learned",
         "--decay: expected none for --encoder gru, received learned",
     ),
-    "a mode of a forecaster": ("stream MODEL --mode windowed", "--mode: expected only with a policy, received a model"),
+    "a mode of a forecaster": (
+        "stream MODEL --mode windowed",
+        "--mode: expected only with a policy, received a forecaster",
+    ),
     "a return of a forecaster": ("stream MODEL --target-return 1", "--target-return: expected only with a policy"),
     "a table for a policy": ("evaluate ACTING TABLE", "DATA: expected none for a policy"),
     "no table for a forecaster": ("evaluate MODEL", "DATA: expected a file to evaluate a forecaster on, received none"),

@@ -5,7 +5,7 @@ read. It does not know tensors, models or training.
 """
 
 from aaren.data._calendar import calendar_features, calendar_names
-from aaren.data._cases import CaseSet, cases_from_arrays, stratified_split
+from aaren.data._cases import CaseSet, WindowCut, cases_from_arrays, stratified_split
 from aaren.data._cells import mark_text
 from aaren.data._checked_event import FARTHEST, CheckedEvent, EventRules, PastEvents
 from aaren.data._checked_observation import (
@@ -70,6 +70,7 @@ __all__ = [
     "SeriesSet",
     "Short",
     "Splits",
+    "WindowCut",
     "calendar_features",
     "calendar_names",
     "cases_from_arrays",
