@@ -99,6 +99,33 @@ def test_rows_to_actions(aaren: Command, acting: Path, recorded: Path, tmp_path:
     assert "for which the snapshot asks, received 50; leave it out" in said
 
 
+def test_rewards_of_rows_that_are_skipped(aaren: Command, acting: Path, recorded: Path, tmp_path: Path) -> None:
+    """The reward of a skipped row counts, and where it cannot be read that is said, a restart between included."""
+    episode = read_episodes(recorded).episodes[0]
+    names = [*observation_names(11), "reward"]
+    lines = [",".join([*map(str, seen.tolist()), "0.5"]) for seen in episode.observations[:6]]
+    lines[0] = lines[0].removesuffix("0.5")
+    lines[1] = ",".join(["inf", *lines[1].split(",")[1:]])  # the observation is bad, the reward is not
+    lines[3] = lines[3].removesuffix("0.5")
+    lines[4] = "1,2,3"
+    text = [line + "\n" for line in [",".join(names), *lines]]
+    options = ["stream", acting, "--on-bad-row", "skip", "--target-return", 50]
+    done = aaren(*options, stdin="".join(text).encode())
+    assert [(line["row"], line["return_to_go"]) for line in done.lines()] == [(1, 50), (3, 49), (6, 48.5)]
+    said = done.err.splitlines()
+    assert len(said) == 4
+    assert "line 3, column 'observation_0': expected a finite number" in said[0]
+    assert "counts as 0" not in said[0]
+    assert "line 5, column 'reward': expected the reward of the action before" in said[1]
+    assert said[1].endswith("; its reward is not known and counts as 0: the return-to-go stays 49")
+    assert "line 6: expected 12 cells" in said[2]
+    assert said[2].endswith("; its reward is not known and counts as 0: the return-to-go stays 49")
+    assert said[3] == "aaren: 3 of 6 rows were skipped"
+    state = ["--state", tmp_path / "state"]
+    halves = [aaren(*options, *state, stdin="".join([text[0], *half]).encode()) for half in (text[1:3], text[3:])]
+    assert "".join(half.out for half in halves) == done.out
+
+
 REFUSED = {
     "no file": ("train policy --environment Hopper-v4 -o NEW", "DATA: expected at least one HDF5 file"),
     "a file that is not there": ("train policy nowhere.hdf5 --environment Hopper-v4 -o NEW", "no such file"),

@@ -68,8 +68,9 @@ def stream(
     save_every
         With --state: rows between two snapshots; by default 1000.
     on_bad_row
-        For a row with infinity, or that cannot be read: stop with an error; skip it, with a line on standard error;
-        or take an infinite cell as missing, and stop at what cannot be read.
+        For a row with infinity, or that cannot be read: stop with an error; skip it, with a line on standard error
+        (of a policy, its reward counts all the same if it can be read); or take an infinite cell as missing, and stop
+        at what cannot be read.
     max_gap
         Of a forecaster: rows that may be missing between two rows, by default 10000; they are passed through as missing
         values.
@@ -181,6 +182,7 @@ class _Runner:
 
     def _take(self, reader: RowReader, source: str, passed_over: PassOver) -> bool:
         """Take the next row; False at the end of the input, or if a signal came while it waited."""
+        cells = None
         try:
             line, cells = next(reader)
             if self._is_foreign(cells):
@@ -197,7 +199,7 @@ class _Runner:
             if not self.skip_bad_rows or error.line in (None, 1):
                 raise
             if not passed_over.bad(error):
-                self._skip(error)
+                self._skip(error, cells)
             return True
         passed_over.taken()
         assert prediction is not None, "the stream's own policy is never to skip"
@@ -216,11 +218,11 @@ class _Runner:
         self.foreign, self.own = self.foreign + foreign, self.own + (not foreign)
         return foreign
 
-    def _skip(self, error: DataError) -> None:
-        """Leave a bad row out, and say so."""
-        self.live.skip()
+    def _skip(self, error: DataError, cells: dict[str, str] | None = None) -> None:
+        """Leave a bad row out, and say so, and what is lost with it."""
+        lost = self.live.skip(cells)
         self.unsaved += 1
-        print(f"aaren: skipped: {error}", file=sys.stderr)
+        print(f"aaren: skipped: {error}{lost and '; '}{lost}", file=sys.stderr)
 
     def _save(self, after: int = 1) -> None:
         """Write the state, if at least so many rows came since the last snapshot."""

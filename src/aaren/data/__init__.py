@@ -35,7 +35,7 @@ from aaren.data._recording import Recording, split_windows
 from aaren.data._regenerate import regenerate
 from aaren.data._registry import DataSet, data_sets, find, find_parts, named_set
 from aaren.data._row_columns import ABSENT, Columns, RowBlock, columns_of, parse_numbers, parse_rows, parse_times
-from aaren.data._rows import Row, RowReader, parse_row
+from aaren.data._rows import Row, RowReader, parse_row, readable_number
 from aaren.data._scale import Scaler
 from aaren.data._scores import REFERENCE_RETURNS, TARGET_RETURNS, environment_name, normalized_score
 from aaren.data._series import Sampling, Schema, Series, SeriesSet, span_text
@@ -102,6 +102,7 @@ __all__ = [
     "read_events",
     "read_recording",
     "read_series",
+    "readable_number",
     "regenerate",
     "require_room",
     "returns_to_go",
