@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,82 @@ def test_windows_of_a_recording(aaren: Command, tmp_path: Path) -> None:
     assert done.lines()[0]["data"]["test_cases"] == 40
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A recording with a class in each row and one spike at its end, and a model of windows of its first part."""
+    folder = tmp_path_factory.mktemp("recorded")
+    rows = [
+        f"{(i // 20) % 2 + (i * 7 % 10) / 10},{i * 3 % 5},{'open' if (i // 20) % 2 else 'shut'}" for i in range(200)
+    ]
+    rows[190] = "1000,0,open"
+    (folder / "eyes.csv").write_text("\n".join(["AF3,F7,eye", *rows]) + "\n")
+    options = ["--windows", "5", "--outliers", "3", *TINY.split(), "-o", str(folder / "model")]
+    assert run(["train", "classifier", str(folder / "eyes.csv"), *options]) == 0
+    return {"recording": folder / "eyes.csv", "model": folder / "model"}
+
+
+def test_evaluate_windows(aaren: Command, recorded: dict[str, Path], tmp_path: Path) -> None:
+    """The recording of the training gives the metrics of the training's test part; another one is taken whole."""
+    model, path = recorded["model"], recorded["recording"]
+    record = json.loads((model / "record.jsonl").read_text())
+    done = aaren("evaluate", model, path, "--json")
+    assert done.lines()[0] == record["metrics"]["test"]
+    assert done.err.splitlines() == [
+        f"aaren: {path} is the recording of the training; only its test part is taken",
+        "aaren: 1 outliers are taken as missing, as in training",
+    ]
+    assert aaren("evaluate", model, path, "--windows", 5, "--label", "eye", "--json").lines() == done.lines()
+    assert aaren("evaluate", model, path, "--windows", 4, "--json").lines()[0]["cases"] == 15
+    assert "windows of 5 rows of eyes.csv, rows 141 to 200" in aaren("evaluate", model, path).out.replace("\n", " ")
+    rows = path.read_text().splitlines()[1:]
+    other = tmp_path / "other.csv"
+    swapped = [",".join([row.split(",")[2], "x", *row.split(",")[:2]]) for row in rows]
+    other.write_text("\n".join(["state,note,AF3,F7", *swapped]) + "\n")
+    done = aaren("evaluate", model, other, "--label", "state", "--json")
+    assert done.lines()[0]["cases"] == 40
+    assert "is not the file that the model was trained on" in done.err
+
+
+def test_predict_windows(aaren: Command, recorded: dict[str, Path], tmp_path: Path) -> None:
+    """A recording is cut without a look at its class, which may be anything, or not be there."""
+    model, path = recorded["model"], recorded["recording"]
+    said = aaren("predict", model, path).out
+    assert len(said.splitlines()) == 1 + 200 // 5
+    rows = [row.split(",") for row in path.read_text().splitlines()]
+    bare, unknown = tmp_path / "bare.csv", tmp_path / "unknown.csv"
+    bare.write_text("\n".join(",".join(row[1::-1]) for row in rows) + "\n")
+    unknown.write_text("\n".join([",".join(rows[0]), *(",".join([*row[:2], "?"]) for row in rows[1:])]) + "\n")
+    for other in (bare, unknown):
+        assert aaren("predict", model, other).out == said
+    assert len(aaren("predict", model, path, "--windows", 7, "--json").lines()) == 200 // 7
+    window = "\n".join(",".join(row) for row in [rows[0], *rows[1:6]]) + "\n"
+    streamed = aaren("stream", model, stdin=window.encode()).lines()[-1]
+    first = aaren("predict", model, path, "--json").lines()[0]
+    assert streamed["class"] == first["class"]
+
+
+def test_a_model_whose_record_says_nothing_of_windows(
+    aaren: Command, recorded: dict[str, Path], tmp_path: Path
+) -> None:
+    """Where the record has no windows, or nonsense, --windows has to say that a file is a recording."""
+    model = tmp_path / "model"
+    shutil.copytree(recorded["model"], model)
+    config = json.loads((model / "config.json").read_text())
+    known = config["metadata"]["data"]
+    nonsense = {"length": 5, "label": 3, "test_rows": [1, "x"], "bounds": [[1.0], None]}
+    for windows in (None, "5", {"length": 0}, {"length": True}):
+        config["metadata"]["data"] = {**known, "windows": windows}
+        (model / "config.json").write_text(json.dumps(config))
+        for verb in ("evaluate", "predict"):
+            assert "as windows (--windows," in aaren(verb, model, recorded["recording"]).refusal()
+        assert "--label: expected only with --windows" in aaren("evaluate", model, "x", "--label", "eye").refusal()
+        (found,) = aaren("evaluate", model, recorded["recording"], "--windows", 5, "--json").lines()
+        assert found["cases"] == 40
+    config["metadata"]["data"] = {**known, "windows": nonsense}
+    (model / "config.json").write_text(json.dumps(config))
+    assert aaren("evaluate", model, recorded["recording"], "--json").lines()[0]["cases"] == 40
+
+
 def test_evaluate(aaren: Command, model: Path, files: dict[str, Path]) -> None:
     """Evaluate gives the library's metrics as JSON, and a table beside the most frequent class."""
     (found,) = aaren("evaluate", model, files["test"], "--json").lines()
@@ -163,10 +240,23 @@ def test_stream_is_predict(aaren: Command, model: Path, files: dict[str, Path], 
         ("train classifier TRAIN --encoder gru --decay learned -o NEW", "--decay: expected none for --encoder gru"),
         ("train classifier TRAIN -o TABLE", "expected a folder for the model"),
         ("evaluate MODEL TABLE", "expected a file that ends in .ts"),
-        ("evaluate MODEL TRAIN --split 0.5,0.2,0.3", "--split and --part: expected only with a forecaster"),
+        ("evaluate MODEL TABLE --windows 0", "--windows: expected at least 1 row, received 0"),
+        ("evaluate MODEL TABLE --windows 2", "column 'channel_1': no such column; the columns are 'a', 'b'"),
+        ("evaluate MODEL TRAIN --windows 2", "expected a recording that ends in .arff, .csv"),
+        ("evaluate MODEL TRAIN --label b", "--label: expected only with --windows, received b"),
+        ("evaluate RECORDED EYES --windows 50", "expected 50 rows of one class behind each other, received at most 20"),
+        ("evaluate RECORDED EYES --label F7", "column 'F7': expected a column of classes and at least one channel"),
+        ("predict RECORDED EYES --windows 500", "expected 500 rows of one class behind each other, received at most"),
+        ("predict RECORDED TABLE", "column 'AF3': no such column"),
+        ("evaluate MODEL TRAIN --split 0.5,0.2,0.3", "--split: expected only with a forecaster or an event model, rec"),
+        ("evaluate MODEL TRAIN --part test", "--part: expected only with a forecaster or an event model, received a"),
         ("evaluate MODEL OTHER", "expected one of the classes"),
         ("predict MODEL nowhere.ts", "nowhere.ts: the file cannot be read"),
         ("predict MODEL NARROW", "expected cases of 6 channels as in training, received 1"),
+        ("evaluate MODEL TRAIN --episodes 2", "--episodes: expected only with a policy, received a classifier"),
+        ("stream MODEL --mode streamed", "--mode: expected only with a policy, received a classifier"),
+        ("stream MODEL --max-gap 3", "--max-gap: expected only with a forecaster, received a classifier"),
+        ("stream MODEL --anomalies", "--anomalies: expected only with a forecaster or an event model, received a"),
         ("stream MODEL --series a", "--series: expected a model"),
     ],
 )
@@ -175,6 +265,7 @@ def test_inputs_at_fault(
     words: str,
     aaren: Command,
     model: Path,
+    recorded: dict[str, Path],
     files: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -185,6 +276,7 @@ def test_inputs_at_fault(
     (tmp_path / "other.ts").write_text("@classLabel true Flying\n@data\n1:2:3:4:5:6:Flying\n")
     (tmp_path / "narrow.ts").write_text("@classLabel true Walking\n@data\n1,2:Walking\n")
     places = {"TABLE": "table.csv", "OTHER": "other.ts", "NARROW": "narrow.ts", "TRAIN": str(files["train"])}
+    places |= {"EYES": str(recorded["recording"]), "RECORDED": str(recorded["model"])}
     for name, place in {**places, "MODEL": str(model), "NEW": "new"}.items():
         line = line.replace(name, place)
     before = sorted(tmp_path.rglob("*"))

@@ -50,6 +50,8 @@ def test_the_whole_way(files: Path, aaren: Command, tmp_path: Path) -> None:
     (other,) = aaren("evaluate", model, files / "valid.csv", "--json").lines()
     assert other["model"]["events"] == 4 * 7  # another file is evaluated whole
     assert "accuracy" in aaren("evaluate", model, train, "--split", "2,3,5").out
+    assert "--seed: expected only with a policy, received an" in aaren("evaluate", model, train, "--seed", 1).refusal()
+    assert "--warmup: expected only with a forecaster, received an" in aaren("stream", model, "--warmup", 1).refusal()
     predicted = aaren("predict", model, train)
     rows = list(csv.DictReader(io.StringIO(predicted.out)))
     assert [row["sequence"] for row in rows] == [f"u{name}" for name in range(10)]

@@ -99,6 +99,33 @@ def test_rows_to_actions(aaren: Command, acting: Path, recorded: Path, tmp_path:
     assert "for which the snapshot asks, received 50; leave it out" in said
 
 
+def test_rewards_of_rows_that_are_skipped(aaren: Command, acting: Path, recorded: Path, tmp_path: Path) -> None:
+    """The reward of a skipped row counts, and where it cannot be read that is said, a restart between included."""
+    episode = read_episodes(recorded).episodes[0]
+    names = [*observation_names(11), "reward"]
+    lines = [",".join([*map(str, seen.tolist()), "0.5"]) for seen in episode.observations[:6]]
+    lines[0] = lines[0].removesuffix("0.5")
+    lines[1] = ",".join(["inf", *lines[1].split(",")[1:]])  # the observation is bad, the reward is not
+    lines[3] = lines[3].removesuffix("0.5")
+    lines[4] = "1,2,3"
+    text = [line + "\n" for line in [",".join(names), *lines]]
+    options = ["stream", acting, "--on-bad-row", "skip", "--target-return", 50]
+    done = aaren(*options, stdin="".join(text).encode())
+    assert [(line["row"], line["return_to_go"]) for line in done.lines()] == [(1, 50), (3, 49), (6, 48.5)]
+    said = done.err.splitlines()
+    assert len(said) == 4
+    assert "line 3, column 'observation_0': expected a finite number" in said[0]
+    assert "counts as 0" not in said[0]
+    assert "line 5, column 'reward': expected the reward of the action before" in said[1]
+    assert said[1].endswith("; its reward is not known and counts as 0: the return-to-go stays 49")
+    assert "line 6: expected 12 cells" in said[2]
+    assert said[2].endswith("; its reward is not known and counts as 0: the return-to-go stays 49")
+    assert said[3] == "aaren: 3 of 6 rows were skipped"
+    state = ["--state", tmp_path / "state"]
+    halves = [aaren(*options, *state, stdin="".join([text[0], *half]).encode()) for half in (text[1:3], text[3:])]
+    assert "".join(half.out for half in halves) == done.out
+
+
 REFUSED = {
     "no file": ("train policy --environment Hopper-v4 -o NEW", "DATA: expected at least one HDF5 file"),
     "a file that is not there": ("train policy nowhere.hdf5 --environment Hopper-v4 -o NEW", "no such file"),
@@ -120,10 +147,20 @@ REFUSED = {
         "train policy EPISODES --environment Hopper-v4 -o NEW --encoder gru --decay learned",
         "--decay: expected none for --encoder gru, received learned",
     ),
-    "a mode of a forecaster": ("stream MODEL --mode windowed", "--mode: expected only with a policy, received a model"),
+    "a mode of a forecaster": (
+        "stream MODEL --mode windowed",
+        "--mode: expected only with a policy, received a forecaster",
+    ),
     "a return of a forecaster": ("stream MODEL --target-return 1", "--target-return: expected only with a policy"),
+    "a part of a policy": ("evaluate ACTING --part test", "--part: expected only with a forecaster or an event model"),
+    "a split of a policy": ("evaluate ACTING --split 1,1,1", "--split: expected only with a forecaster or an event"),
+    "a label of a policy": ("evaluate ACTING --label a", "--label: expected only with a classifier, received a policy"),
+    "a gap of a policy": ("stream ACTING --max-gap 5", "--max-gap: expected only with a forecaster, received a policy"),
+    "warming up a policy": ("stream ACTING --warmup 5", "--warmup: expected only with a forecaster, received a policy"),
+    "anomalies of a policy": ("stream ACTING --anomalies", "--anomalies: expected only with a forecaster or an event"),
+    "serving gaps of a policy": ("serve ACTING --max-gap 5", "--max-gap: expected only with a forecaster, received a"),
     "a table for a policy": ("evaluate ACTING TABLE", "DATA: expected none for a policy"),
-    "no table for a forecaster": ("evaluate MODEL", "DATA: expected a file to evaluate a forecaster on, received none"),
+    "no table for a forecaster": ("evaluate MODEL", "DATA: expected a file to evaluate a forecaster on, rec"),
     "no episodes": ("evaluate ACTING --episodes 0", "episodes: expected at least 1"),
     "what comes after a policy": ("predict ACTING TABLE", "received a policy; use aaren stream"),
     "a stream without columns": ("stream ACTING", "expected a header and rows"),

@@ -67,6 +67,17 @@ INPUT = {
     "a folder to follow": ("stream MODEL --follow FOLDER", "received a folder"),
     "no file to follow": ("stream MODEL --follow nowhere.csv", "nowhere.csv: expected a CSV"),
     "saving never": ("stream MODEL --save-every 0", "--save-every: expected at least 1, received 0"),
+    "saving without a state": ("stream MODEL --save-every 5", "--save-every: expected only with --state, received 5"),
+    "a risk without anomalies": ("stream MODEL --risk 0.01", "--risk: expected only with --anomalies, received 0.01"),
+    "a policy's episodes": (
+        "evaluate MODEL TABLE --episodes 2",
+        "--episodes: expected only with a policy, received a forecaster; leave it out",
+    ),
+    "a policy's mode": ("evaluate MODEL TABLE --mode both", "--mode: expected only with a policy, received a fore"),
+    "a policy's return": ("evaluate MODEL TABLE --target-return 0", "--target-return: expected only with a policy"),
+    "a policy's seed": ("evaluate MODEL TABLE --seed 0", "--seed: expected only with a policy, received a forecaster"),
+    "a classifier's windows": ("evaluate MODEL TABLE --windows 5", "--windows: expected only with a classifier, rec"),
+    "windows to forecast": ("predict MODEL TABLE --windows 5", "--windows: expected only with a classifier, received"),
     "a negative gap": ("stream MODEL --max-gap -1", "--max-gap: expected at least 0, received -1"),
     "a series of a model without": ("stream MODEL --series a", "--series: expected a model"),
 }

@@ -202,6 +202,57 @@ def test_nothing_outside_of_the_file_is_read(tmp_path: Path) -> None:
         read_episodes(path)
 
 
+def test_numbers_under_many_names_are_not_read_again_and_again(tmp_path: Path) -> None:
+    """What is read of a file is bounded by its size: links to one array, or to one episode, do not multiply it."""
+    words = r"expected arrays of at most \d+ bytes in all, .* under several names \(hard links\); write each array once"
+    episodes = grouped(tmp_path / "episodes.hdf5", [minari(500)])
+    with h5py.File(episodes, "a") as file:
+        for number in range(1, 100):
+            file[f"episode_{number}"] = file["episode_0"]
+    arrays = grouped(tmp_path / "arrays.hdf5", [minari(500), *[minari(1) for _ in range(99)]])
+    with h5py.File(arrays, "a") as file:
+        for number in range(1, 100):
+            for name in file["episode_0"]:
+                del file[f"episode_{number}/{name}"]
+                file[f"episode_{number}/{name}"] = file[f"episode_0/{name}"]
+    for path in (episodes, arrays):
+        with pytest.raises(DataError, match=words):
+            read_episodes(path)
+
+
+def test_arrays_that_share_their_bytes_are_refused(tmp_path: Path) -> None:
+    """An array with a header of its own, whose numbers are the bytes of another one, is no way around that."""
+    arrays = flat((20_000, 20_000))
+    arrays["actions"] = arrays.pop("actions")  # at the end
+    path = write(tmp_path / "shared.hdf5", arrays)
+    with h5py.File(path) as file:
+        own, others = (file[name].id.get_offset() for name in ("actions", "observations"))
+    data = path.read_bytes()
+    for before, after in ((own, others), (len(data), own)):  # where the actions are, and where the file ends
+        old, new = before.to_bytes(8, "little"), after.to_bytes(8, "little")
+        assert data.count(old) == 1
+        data = data.replace(old, new)
+    path.write_bytes(data[:own])
+    with h5py.File(path) as file:
+        assert np.array_equal(file["actions"][0], file["observations"][0, :2])
+    with pytest.raises(DataError, match=f"at most {own} bytes in all"):
+        read_episodes(path)
+
+
+@pytest.mark.parametrize("options", [{"compression": "gzip", "compression_opts": 9}, {"chunks": True}, {}])
+def test_honest_files_are_read_however_they_are_packed(options: dict[str, Any], tmp_path: Path) -> None:
+    """Numbers that pack well, such as rewards that are nearly all 0, are no reason to refuse a file."""
+    arrays = flat((100_000,), cut=False)
+    arrays["rewards"][:-1] = 0
+    arrays["observations"][:] = 1.5
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, **options)
+    (episode,) = read_episodes(tmp_path / "a.hdf5").episodes
+    assert np.array_equal(episode.actions, arrays["actions"])
+    assert episode.total_return == arrays["rewards"][-1]
+
+
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without h5py the error names the extra."""
     path = write(tmp_path / "a.hdf5", flat())

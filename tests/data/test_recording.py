@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,51 @@ def test_formats_agree(tmp_path: Path) -> None:
     assert swapped.labels.tolist() == [1, 0]
 
 
+def test_cut_alike(tmp_path: Path) -> None:
+    """Windows tell how they were cut: length, label, rows and bounds; cut again by that they are the same."""
+    generator = np.random.default_rng(0)
+    values = np.column_stack([generator.normal(size=40), np.ones(40)])
+    values[[5, 35], 0] = 1e3
+    rows = [f"{value!r},{one!r},{'ab'[i // 8 % 2]}" for i, (value, one) in enumerate(values.tolist())]
+    (tmp_path / "r.csv").write_text("\n".join(["x,y,eye", *rows]) + "\n")
+    whole = read_recording(tmp_path / "r.csv")
+    train, test = split_windows(whole, 4, test=0.5, outliers=5.0)
+    assert train.cut is not None
+    assert test.cut is not None
+    assert (train.cut.length, train.cut.label, train.cut.rows, test.cut.rows) == (4, "eye", (0, 20), (20, 40))
+    assert train.cut.bounds == test.cut.bounds
+    low, high = train.cut.bounds[0]
+    assert train.cut.bounds[1] is None  # a channel that hardly changes
+    bounds = np.array([[low, -np.inf], [high, np.inf]])
+    again = whole.part(*test.cut.rows, "once more").within(bounds).windows(4)
+    assert np.array_equal(np.stack(again.cases), np.stack(test.cases), equal_nan=True)
+    assert np.isnan(np.stack(test.cases)).sum() == 1
+    assert again.source.endswith("r.csv, once more")
+    assert train.select([0]).cut == train.cut
+    assert json.loads(json.dumps(test.cut.to_dict())) == test.cut.to_dict()
+    for start, stop in ((-1, 3), (3, 3), (30, 41)):
+        with pytest.raises(DataError, match=rf"expected the rows {start + 1} to {stop}, received a recording of 40"):
+            whole.part(start, stop, "none")
+
+
+def test_channels_by_name_and_no_class(tmp_path: Path) -> None:
+    """Channels are taken by name, in the order asked for; unlabelled, the class is not read and need not be there."""
+    path = tmp_path / "r.csv"
+    path.write_text("eye,B,note,A\nodd,1,x,2\nother,3,y,\n")
+    for found in (
+        read_recording(path, channels=("A", "B"), classes=("a", "b"), unlabelled=True),
+        read_recording(path, channels=("A", "B"), label="note", unlabelled=True),
+    ):
+        assert found.channels == ("A", "B")
+        assert np.array_equal(found.values, [[2.0, 1.0], [np.nan, 3.0]], equal_nan=True)
+        assert found.labels.tolist() == found.windows(1).labels.tolist() == [-1, -1]
+    assert read_recording(path, channels=("B",), label="eye").classes == ("odd", "other")
+    with pytest.raises(DataError, match="column 'C': no such column; the columns are 'eye', 'B', 'note', 'A'"):
+        read_recording(path, channels=("A", "C"), unlabelled=True)
+    with pytest.raises(DataError, match="column 'A': expected a column of classes and at least one channel"):
+        read_recording(path, channels=("A", "B"))
+
+
 def test_the_eeg_recording() -> None:
     """EEG Eye State reads whole: 14,980 rows of 14 channels, 8,257 with open eyes (0) and 6,723 with closed ones."""
     found = read_recording(find("EEGEyeState"))
@@ -141,5 +187,7 @@ def test_arguments_at_fault(tmp_path: Path) -> None:
 def test_a_recording_is_told_from_cases(tmp_path: Path) -> None:
     """`read_cases` on a recording names the reader for it."""
     (tmp_path / "r.arff").write_text(ARFF + "1,2,open\n")
-    with pytest.raises(DataError, match="read one labelled recording as windows"):
-        read_cases(tmp_path / "r.arff")
+    (tmp_path / "r.csv").write_text("A,eye\n1,open\n")
+    for name in ("r.arff", "r.csv"):
+        with pytest.raises(DataError, match="read one labelled recording as windows"):
+            read_cases(tmp_path / name)

@@ -198,7 +198,7 @@ BAD: dict[str, tuple[Change, str]] = {
 @MODES
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_row_changes_nothing(mode: Any, case: str, policy: Policy, rows: list[dict[str, Any]]) -> None:
-    """A bad row is refused with row and column or left out, and the state is bit for bit what it was."""
+    """A bad row is refused with row and column or left out; the state is what it was, but for a reward that counts."""
     change, words = BAD[case]
     live = policy.stream(mode=mode)
     said(live, rows[:3])
@@ -209,9 +209,46 @@ def test_a_bad_row_changes_nothing(mode: Any, case: str, policy: Policy, rows: l
     assert live.rows == 3
     skipping = policy.stream(mode=mode, on_bad_row="skip")
     said(skipping, rows[:3])
+    to_go = skipping.return_to_go
     assert skipping.update(change(rows[3])) is None
-    assert state_bits(skipping) == before
+    counted = 0.0 if "column 'reward'" in words else change(rows[3])["reward"]
+    assert skipping.return_to_go == to_go - counted
+    after = skipping.state._replace(return_to_go=live.state.return_to_go)
+    assert [leaf.numpy().tobytes() for leaf in pytree.tree_leaves(after)] == before
     assert (skipping.rows, skipping.skipped) == (4, 1)
+
+
+@MODES
+@pytest.mark.parametrize("left_out", [[0], [4], [0, 1], [3, 4, 5], [0, 4, 9]])
+def test_the_reward_of_a_row_that_is_left_out(
+    mode: Any, left_out: list[int], policy: Policy, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Rewards of rows that are left out count: of the first rows too, when there was no action, and over a restart."""
+    bad = [{**row, "observation_1": None} if index in left_out else row for index, row in enumerate(rows)]
+    live = policy.stream(mode=mode, on_bad_row="skip")
+    found = said(live, bad)
+    assert [one["row"] for one in found] == [index + 1 for index in range(STEPS) if index not in left_out]
+    assert live.return_to_go == 5.0 - sum(range(STEPS))
+    for one in found:
+        assert one["return_to_go"] == 5.0 - sum(range(one["row"]))
+    first = policy.stream(mode=mode, on_bad_row="skip")
+    begun = said(first, bad[:5])
+    first.save(tmp_path / "state")
+    again = policy.stream(tmp_path / "state", mode=mode, on_bad_row="skip")
+    assert begun + said(again, bad[5:]) == found
+
+
+def test_what_is_lost_with_a_row(policy: Policy, rows: list[dict[str, Any]]) -> None:
+    """`skip` tells a reward that is not known, where one is due; one that is known is counted without a word."""
+    live = policy.stream()
+    assert live.skip(None) == ""  # no action awaits a reward
+    said(live, rows[:2])
+    assert live.skip({"reward": "2.5"}) == ""
+    assert live.return_to_go == 5.0 - 1.0 - 2.5
+    assert live.skip([0.0, 1.0, "x", 0.5]) == ""
+    for row in (None, {}, {"reward": None}, {"reward": "x"}, {"reward": np.inf}, {"reward": 1e300}, [1.0], "text", 5):
+        assert live.skip(row) == "its reward is not known and counts as 0: the return-to-go stays 1"
+    assert live.return_to_go == 1.0
 
 
 def test_imputed_rows(policy: Policy, rows: list[dict[str, Any]]) -> None:

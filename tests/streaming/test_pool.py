@@ -147,18 +147,21 @@ def test_events() -> None:
         same(result[place], model.stream(start=0.0).update(sources[key][8]))
 
 
-def test_policy() -> None:
+@pytest.mark.parametrize("on_bad_row", ["error", "skip"])
+def test_policy(on_bad_row: Any) -> None:
     """A policy acts in many episodes, each as its own stream would, rewards and bad rows included."""
     scaler = Scaler(("x", "y", "z"), np.zeros(3), np.ones(3))
     preprocessing = PolicyPreprocessing("Tiny-v0", scaler, (-2.0, -1.0), (2.0, 1.0), 10.0, 5.0)
     model = Policy(observations=3, actions=2, max_episode_steps=20, d_model=16, nhead=2, preprocessing=preprocessing)
     model.eval()
-    beside = Beside(model, model.pool(10))
+    beside = Beside(model, model.pool(10, on_bad_row=on_bad_row), on_bad_row=on_bad_row)
     generator = np.random.default_rng(0)
     for turn in range(4):
         rows = [[*generator.standard_normal(3).tolist(), None if turn == 0 else 0.5] for _ in KEYS]
         if turn == 2:
             rows[1][0] = np.nan
+        if turn == 0 and on_bad_row == "skip":
+            rows[2][1] = np.nan
         beside.update(KEYS, rows)
 
 

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aaren.errors import BackendError, DataError, ModelFileError
 
 if TYPE_CHECKING:
-    from aaren.data import CaseSet, SeriesSet
-    from aaren.models import Classifier, Forecaster
+    from aaren.data import SeriesSet
+    from aaren.models import Forecaster
+
+KINDS = {
+    "classifier": "a classifier",
+    "events": "an event model",
+    "forecaster": "a forecaster",
+    "policy": "a policy",
+}
+"""The kinds of models, as sentences have them."""
 
 
 def names(given: Sequence[str] | None) -> list[str]:
@@ -113,6 +121,32 @@ def require_writable_folder(path: Path) -> None:
         raise ModelFileError(f"{path}: cannot be written: {nearest} does not allow it; choose another folder")
 
 
+def options_of(kind: str, given: Mapping[str, Any], kinds: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The options that were given; one that is not for the kind of the model is refused rather than dropped.
+
+    Args:
+        kind: of the model.
+        given: values by name; None where nothing was said.
+        kinds: for each name the kinds of models that it is for.
+
+    Raises:
+        ValueError: with the option.
+    """
+    found = {name: value for name, value in given.items() if value is not None}
+    for name in found:
+        if kind not in kinds[name]:
+            raise ValueError(
+                f"--{name.replace('_', '-')}: expected only with {_or([KINDS[one] for one in kinds[name]])}, received "
+                f"{KINDS[kind]}; leave it out"
+            )
+    return found
+
+
+def _or(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
+
+
 def table_for(model: Forecaster, path: Path) -> SeriesSet:
     """Read a table with the columns that a model was trained on."""
     from aaren.data import read_series
@@ -127,15 +161,6 @@ def table_for(model: Forecaster, path: Path) -> SeriesSet:
         time=(schema.time[0] if len(schema.time) == 1 else schema.time) or None,
         series_id=schema.series_id,
     )
-
-
-def cases_for(model: Classifier, path: Path, *, unlabelled: bool = False) -> CaseSet:
-    """Read labelled series with the classes that a model was trained on."""
-    from aaren.data import read_cases
-
-    if model.preprocessing is None:
-        raise ValueError("expected a model with preprocessing, as `aaren train` writes it")
-    return read_cases(path, classes=model.preprocessing.classes, unlabelled=unlabelled)
 
 
 def print_json(data: Any) -> None:

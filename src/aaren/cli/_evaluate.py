@@ -8,13 +8,37 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from aaren.cli._cases import cases_for
 from aaren.cli._class_tables import accuracy_table
-from aaren.cli._common import cases_for, error_table, named_errors, print_json, require_model, split_parts, table_for
+from aaren.cli._common import (
+    KINDS,
+    error_table,
+    named_errors,
+    options_of,
+    print_json,
+    require_model,
+    split_parts,
+    table_for,
+)
 from aaren.cli._events import evaluate_events
 from aaren.cli._same_data import note_other_data
 
 if TYPE_CHECKING:
-    from aaren.models import Classifier, Forecaster, Policy
+    from aaren.models import Classifier, EventModel, Forecaster, Policy
+
+Part = Literal["test", "validation"]
+Mode = Literal["both", "streamed", "windowed"]
+OPTIONS = {
+    "part": ("forecaster", "events"),
+    "split": ("forecaster", "events"),
+    "windows": ("classifier",),
+    "label": ("classifier",),
+    "episodes": ("policy",),
+    "mode": ("policy",),
+    "target_return": ("policy",),
+    "seed": ("policy",),
+}
+"""Which kinds of models an option is for."""
 
 
 def evaluate(
@@ -22,12 +46,14 @@ def evaluate(
     data: Path | None = None,
     /,
     *,
-    part: Literal["test", "validation"] = "test",
+    part: Part | None = None,
     split: str | None = None,
-    episodes: int = 10,
-    mode: Literal["both", "streamed", "windowed"] = "both",
+    windows: int | None = None,
+    label: str | None = None,
+    episodes: int | None = None,
+    mode: Mode | None = None,
     target_return: float | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Errors of a model on data, beside simple ways to do the same.
@@ -40,22 +66,28 @@ def evaluate(
         Model directory, as `aaren train` writes it.
     data
         For a forecaster, a CSV or Parquet file with the columns that it was trained on; for a classifier, a .ts, .arff
-        or .tsv file of labelled series; for an event model, a file of events. A policy needs none: it acts in its
-        environment.
+        or .tsv file of labelled series, or with --windows an .arff or .csv file that is one recording; for an event
+        model, a file of events. A policy needs none: it acts in its environment.
     part
-        Of a forecaster's table, or of the file that an event model was trained on a part of: which part.
+        Of a forecaster's table, or of the file that an event model was trained on a part of: which part; by default the
+        test part.
     split
         Training, validation and test, as fractions or numbers of rows (of sequences, for events); by default as in
         training. A file that an event model was not trained on is not split.
+    windows
+        Of a classifier: rows of a window; DATA is a recording with a class in every row, cut as in training, and of
+        the recording of the training itself only the test part is taken. By default as in training.
+    label
+        With --windows: the column of the class; by default that of the training, or else the last one.
     episodes
-        Of a policy: how many to play.
+        Of a policy: how many to play; by default 10.
     mode
         Of a policy: "streamed" keeps all of the episode in a state of constant size; "windowed" reads the last steps
-        again before each action, as in training.
+        again before each action, as in training; by default both, one after the other.
     target_return
         Of a policy: the return to ask for; by default the one it was trained to ask for.
     seed
-        Of a policy: of the first episode; each further one has the next.
+        Of a policy: of the first episode, by default 0; each further one has the next.
     json
         Print one JSON line instead of a table.
     """
@@ -63,17 +95,23 @@ def evaluate(
 
     require_model(model)
     loaded = aaren.load(model)
-    if isinstance(loaded, aaren.Policy):
-        _policy(loaded, data, episodes=episodes, mode=mode, target_return=target_return, seed=seed, json=json)
-        return
-    if data is None:
-        raise ValueError(f"DATA: expected a file to evaluate a {loaded.kind} on, received none")
-    EVALUATORS[loaded.kind](loaded, data, part=part, split=split, json=json)
+    given = {
+        "part": part,
+        "split": split,
+        "windows": windows,
+        "label": label,
+        "episodes": episodes,
+        "mode": mode,
+        "target_return": target_return,
+        "seed": seed,
+    }
+    own = options_of(loaded.kind, given, OPTIONS)
+    if data is None and loaded.kind != "policy":
+        raise ValueError(f"DATA: expected a file to evaluate {KINDS[loaded.kind]} on, received none")
+    EVALUATORS[loaded.kind](loaded, data, json=json, **own)
 
 
-def _forecaster(
-    loaded: Forecaster, data: Path, *, part: Literal["test", "validation"], split: str | None, json: bool
-) -> None:
+def _forecaster(loaded: Forecaster, data: Path, *, json: bool, part: Part = "test", split: str | None = None) -> None:
     """Errors on a part of a table, from windows and streamed, beside simple forecasts."""
     from aaren.evaluation import baselines, prepare
     from aaren.evaluation import evaluate as evaluate_model
@@ -94,15 +132,18 @@ def _forecaster(
         error_table(title, named_errors(metrics, config.encoder))
 
 
+def _events(loaded: EventModel, data: Path, *, json: bool, part: Part = "test", split: str | None = None) -> None:
+    """Likelihood, errors of times and accuracy of marks on a file of events or a part of it."""
+    evaluate_events(loaded, data, part=part, split=split, json=json)
+
+
 def _classifier(
-    loaded: Classifier, data: Path, *, part: Literal["test", "validation"], split: str | None, json: bool
+    loaded: Classifier, data: Path, *, json: bool, windows: int | None = None, label: str | None = None
 ) -> None:
-    """Accuracy and calibration on a file of labelled series, beside its most frequent class."""
+    """Accuracy and calibration on labelled series or windows of a recording, beside their most frequent class."""
     from aaren.evaluation import evaluate_cases
 
-    if split is not None or part != "test":
-        raise ValueError("--split and --part: expected only with a forecaster; a classifier takes the whole file")
-    cases = cases_for(loaded, data)
+    cases = cases_for(loaded, data, windows, label)
     metrics = evaluate_cases(loaded, cases)
     note_other_data(loaded.metadata, data, cases.sha256)
     if json:
@@ -110,18 +151,20 @@ def _classifier(
         return
     largest = max(sum(row) for row in metrics["confusion"]) / metrics["cases"]
     name = f"{loaded.config.encoder} ({metrics['cases']} cases)"
-    accuracy_table(f"Accuracy on {data.name}", {name: metrics, "its most frequent class": {"accuracy": largest}})
+    cut = "" if cases.cut is None else f"windows of {cases.cut.length} rows of "
+    title = f"Accuracy on {cut}{Path(cases.source).name}"
+    accuracy_table(title, {name: metrics, "its most frequent class": {"accuracy": largest}})
 
 
 def _policy(
     loaded: Policy,
     data: Path | None,
     *,
-    episodes: int,
-    mode: Literal["both", "streamed", "windowed"],
-    target_return: float | None,
-    seed: int,
     json: bool,
+    episodes: int = 10,
+    mode: Mode = "both",
+    target_return: float | None = None,
+    seed: int = 0,
 ) -> None:
     """Returns in the environment of the training data."""
     from aaren.evaluation import run_episodes
@@ -145,10 +188,11 @@ def _policy(
 
 EVALUATORS: dict[str, Callable[..., None]] = {
     "classifier": _classifier,
-    "events": evaluate_events,
+    "events": _events,
     "forecaster": _forecaster,
+    "policy": _policy,
 }
-"""What `aaren evaluate` does for each kind of model: (model, data, *, part, split, json)."""
+"""What `aaren evaluate` does for each kind of model: (model, data, *, json, its own options)."""
 
 
 def _split_in_training(metadata: dict[str, Any]) -> tuple[float | int, ...]:

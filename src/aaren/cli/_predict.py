@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from aaren.cli._common import cases_for, json_line, require_model, require_writable, table_for
+from aaren.cli._cases import cases_for
+from aaren.cli._common import json_line, options_of, require_model, require_writable, table_for
 from aaren.cli._events import predict_events
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def predict(
     data: Path,
     /,
     *,
+    windows: int | None = None,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
@@ -38,7 +40,12 @@ def predict(
         Model directory, as `aaren train` writes it.
     data
         For a forecaster, a CSV or Parquet file with the columns that it was trained on; for a classifier, a .ts, .arff
-        or .tsv file of series, where "?" may stand for a class that is not known; for an event model, a file of events.
+        or .tsv file of series, where "?" may stand for a class that is not known, or with --windows an .arff or .csv
+        file that is one recording; for an event model, a file of events.
+    windows
+        Of a classifier: rows of a window; DATA is a recording, whose class is not read and need not be there. Each
+        window begins behind the one before it, whatever the classes; rows that fill none at the end are left out. By
+        default as in training.
     output
         File to write instead of standard output.
     json
@@ -52,7 +59,8 @@ def predict(
     loaded = aaren.load(model)
     if loaded.kind not in PREDICTORS:
         raise ValueError(f"MODEL: expected a {' or '.join(PREDICTORS)}, received a {loaded.kind}; use aaren stream")
-    text = PREDICTORS[loaded.kind](loaded, data, json)
+    own = options_of(loaded.kind, {"windows": windows}, {"windows": ("classifier",)})
+    text = PREDICTORS[loaded.kind](loaded, data, json, **own)
     if output is None:
         sys.stdout.write(text)
     else:
@@ -72,11 +80,11 @@ def _forecaster(loaded: Forecaster, data: Path, json: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _classifier(loaded: Classifier, data: Path, json: bool) -> str:
+def _classifier(loaded: Classifier, data: Path, json: bool, *, windows: int | None = None) -> str:
     """The class of every case with the probabilities of all classes, as CSV or lines of JSON."""
     from aaren.streaming import classify
 
-    found = classify(loaded, cases_for(loaded, data, unlabelled=True))
+    found = classify(loaded, cases_for(loaded, data, windows, unlabelled=True))
     if json:
         lines = []
         for number, prediction in enumerate(found, start=1):
@@ -97,7 +105,7 @@ PREDICTORS: dict[str, Callable[..., str]] = {
     "events": predict_events,
     "forecaster": _forecaster,
 }
-"""What `aaren predict` writes for each kind of model: (model, data, json) to text."""
+"""What `aaren predict` writes for each kind of model: (model, data, json, its own options) to text."""
 
 
 def _as_csv(predictions: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from aaren.cli._common import existing, require_model
+from aaren.cli._common import existing, options_of, require_model
 
 
 def serve(
@@ -22,7 +22,7 @@ def serve(
     accept_fingerprint: str | None = None,
     capacity: int = 100_000,
     on_bad_row: Literal["error", "skip", "impute"] = "error",
-    max_gap: int = 1_000,
+    max_gap: int | None = None,
     max_wait_ms: float = 2.0,
     max_batch: int = 1024,
     queue_rows: int = 16_384,
@@ -55,8 +55,9 @@ def serve(
     on_bad_row
         For a row with infinity: refuse it, skip it, or take an infinite cell as missing.
     max_gap
-        Of a forecaster: rows that may be missing between two rows; they are passed through as missing values, each at
-        about the cost of a row. A request may have 4,096 rows and missing rows in all, but for its first gap.
+        Of a forecaster: rows that may be missing between two rows, by default 1000; they are passed through as missing
+        values, each at about the cost of a row. A request may have 4,096 rows and missing rows in all, but for its
+        first gap.
     max_wait_ms
         Milliseconds that a row may wait for others to be computed with, while the service is busy.
     max_batch
@@ -84,8 +85,9 @@ def serve(
     )
     loaded = aaren.load(model)
     options: dict[str, Any] = {"on_bad_row": on_bad_row}
+    options |= options_of(loaded.kind, {"max_gap": max_gap}, {"max_gap": ("forecaster",)})
     if loaded.kind == "forecaster":
-        options["max_gap"] = max_gap
+        options.setdefault("max_gap", 1000)
 
     made: list[serving.Service] = []
 

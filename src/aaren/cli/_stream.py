@@ -10,13 +10,23 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from aaren.cli._common import existing, require_model, require_writable
+from aaren.cli._common import existing, options_of, require_model, require_writable
 from aaren.cli._drift_output import DriftOutput
 from aaren.cli._feed import Interruption, followed, lines
 from aaren.cli._pass_over import PassOver
 from aaren.data import RowReader
 from aaren.errors import DataError
 from aaren.streaming import AnomalyStream, ModelStream
+
+OPTIONS = {
+    "max_gap": ("forecaster",),
+    "mode": ("policy",),
+    "target_return": ("policy",),
+    "warmup": ("forecaster",),
+    "anomalies": ("forecaster", "events"),
+    "risk": ("forecaster", "events"),
+}
+"""Which kinds of models an option is for."""
 
 
 def stream(
@@ -25,9 +35,9 @@ def stream(
     *,
     follow: Path | None = None,
     state: Path | None = None,
-    save_every: int = 1000,
+    save_every: int | None = None,
     on_bad_row: Literal["error", "skip", "impute"] = "error",
-    max_gap: int = 10_000,
+    max_gap: int | None = None,
     series: str | None = None,
     mode: Literal["streamed", "windowed"] | None = None,
     target_return: float | None = None,
@@ -35,7 +45,7 @@ def stream(
     drift: Path | None = None,
     drift_every: int | None = None,
     anomalies: Annotated[bool, Parameter(negative=())] = False,
-    risk: float = 1e-4,
+    risk: float | None = None,
 ) -> int:
     """What the model says after every row, in constant time and memory per row.
 
@@ -56,12 +66,14 @@ def stream(
     state
         Snapshot file: read at the start if it is there, written every --save-every rows and at the end.
     save_every
-        Rows between two snapshots.
+        With --state: rows between two snapshots; by default 1000.
     on_bad_row
-        For a row with infinity, or that cannot be read: stop with an error; skip it, with a line on standard error;
-        or take an infinite cell as missing, and stop at what cannot be read.
+        For a row with infinity, or that cannot be read: stop with an error; skip it, with a line on standard error
+        (of a policy, its reward counts all the same if it can be read); or take an infinite cell as missing, and stop
+        at what cannot be read.
     max_gap
-        Of a forecaster: rows that may be missing between two rows; they are passed through as missing values.
+        Of a forecaster: rows that may be missing between two rows, by default 10000; they are passed through as missing
+        values.
     series
         Use only the rows of this series, where the model was trained with --series-id; of an event model, only the
         events of this sequence, where it was trained on a table with a column of sequences.
@@ -82,14 +94,18 @@ def stream(
         Of a forecaster or an event model: add to each line how rare the row is, judged by what was forecast before
         it. The state of a stream without anomalies is refused.
     risk
-        With --anomalies: the share of ordinary rows that may be flagged.
+        With --anomalies: the share of ordinary rows that may be flagged; by default 0.0001.
     """
     import aaren
 
     require_model(model)
-    if save_every < 1:
+    if save_every is not None and save_every < 1:
         raise ValueError(f"--save-every: expected at least 1, received {save_every}")
-    if max_gap < 0:
+    if save_every is not None and state is None:
+        raise ValueError(f"--save-every: expected only with --state, received {save_every}")
+    if risk is not None and not anomalies:
+        raise ValueError(f"--risk: expected only with --anomalies, received {risk}")
+    if max_gap is not None and max_gap < 0:
         raise ValueError(f"--max-gap: expected at least 0, received {max_gap}")
     if drift_every is not None and drift_every < 1:
         raise ValueError(f"--drift-every: expected at least 1, received {drift_every}")
@@ -99,26 +115,28 @@ def stream(
     if follow is not None:
         existing(follow)
     loaded = aaren.load(model)
+    given = {
+        "max_gap": max_gap,
+        "mode": mode,
+        "target_return": target_return,
+        "warmup": warmup,
+        "anomalies": True if anomalies else None,
+        "risk": risk,
+    }
+    options = options_of(loaded.kind, given, OPTIONS)
     # rows that are to be skipped come back as errors, so that each can be told with its line
-    options: dict[str, Any] = {"max_gap": max_gap} if loaded.kind == "forecaster" else {}
-    special = (("mode", mode, "policy"), ("target_return", target_return, "policy"), ("warmup", warmup, "forecaster"))
-    for name, value, kind in special:
-        if value is not None and loaded.kind != kind:
-            option = name.replace("_", "-")
-            raise ValueError(f"--{option}: expected only with a {kind}, received a model of the kind {loaded.kind}")
-        if value is not None:
-            options[name] = value
     options["on_bad_row"] = "error" if on_bad_row == "skip" else on_bad_row
-    live: ModelStream[Any, Any] = (
-        AnomalyStream(loaded, state, risk=risk, **options) if anomalies else loaded.stream(state, **options)
-    )
+    if options.pop("anomalies", False):
+        live: ModelStream[Any, Any] = AnomalyStream(loaded, state, **options)
+    else:
+        live = loaded.stream(state, **options)
     if series is not None and live.schema.series_id is None:
         raise DataError(
             "--series: expected a model that was trained with --series-id, or on events in a table with a column of "
             "sequences; leave the option out"
         )
     told = DriftOutput(live, drift_every, drift)
-    runner = _Runner(live, state, save_every, series, told, skip_bad_rows=on_bad_row == "skip")
+    runner = _Runner(live, state, save_every or 1000, series, told, skip_bad_rows=on_bad_row == "skip")
     if follow is None:
         return runner.run(lines(sys.stdin.buffer, runner.interruption), "standard input", from_file=False)
     with follow.open("rb") as file:
@@ -164,6 +182,7 @@ class _Runner:
 
     def _take(self, reader: RowReader, source: str, passed_over: PassOver) -> bool:
         """Take the next row; False at the end of the input, or if a signal came while it waited."""
+        cells = None
         try:
             line, cells = next(reader)
             if self._is_foreign(cells):
@@ -180,7 +199,7 @@ class _Runner:
             if not self.skip_bad_rows or error.line in (None, 1):
                 raise
             if not passed_over.bad(error):
-                self._skip(error)
+                self._skip(error, cells)
             return True
         passed_over.taken()
         assert prediction is not None, "the stream's own policy is never to skip"
@@ -199,11 +218,11 @@ class _Runner:
         self.foreign, self.own = self.foreign + foreign, self.own + (not foreign)
         return foreign
 
-    def _skip(self, error: DataError) -> None:
-        """Leave a bad row out, and say so."""
-        self.live.skip()
+    def _skip(self, error: DataError, cells: dict[str, str] | None = None) -> None:
+        """Leave a bad row out, and say so, and what is lost with it."""
+        lost = self.live.skip(cells)
         self.unsaved += 1
-        print(f"aaren: skipped: {error}", file=sys.stderr)
+        print(f"aaren: skipped: {error}{lost and '; '}{lost}", file=sys.stderr)
 
     def _save(self, after: int = 1) -> None:
         """Write the state, if at least so many rows came since the last snapshot."""

@@ -5,7 +5,7 @@ read. It does not know tensors, models or training.
 """
 
 from aaren.data._calendar import calendar_features, calendar_names
-from aaren.data._cases import CaseSet, cases_from_arrays, stratified_split
+from aaren.data._cases import CaseSet, WindowCut, cases_from_arrays, stratified_split
 from aaren.data._cells import mark_text
 from aaren.data._checked_event import FARTHEST, CheckedEvent, EventRules, PastEvents
 from aaren.data._checked_observation import (
@@ -35,7 +35,7 @@ from aaren.data._recording import Recording, split_windows
 from aaren.data._regenerate import regenerate
 from aaren.data._registry import DataSet, data_sets, find, find_parts, named_set
 from aaren.data._row_columns import ABSENT, Columns, RowBlock, columns_of, parse_numbers, parse_rows, parse_times
-from aaren.data._rows import Row, RowReader, parse_row
+from aaren.data._rows import Row, RowReader, parse_row, readable_number
 from aaren.data._scale import Scaler
 from aaren.data._scores import REFERENCE_RETURNS, TARGET_RETURNS, environment_name, normalized_score
 from aaren.data._series import Sampling, Schema, Series, SeriesSet, span_text
@@ -70,6 +70,7 @@ __all__ = [
     "SeriesSet",
     "Short",
     "Splits",
+    "WindowCut",
     "calendar_features",
     "calendar_names",
     "cases_from_arrays",
@@ -101,6 +102,7 @@ __all__ = [
     "read_events",
     "read_recording",
     "read_series",
+    "readable_number",
     "regenerate",
     "require_room",
     "returns_to_go",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,29 @@ from aaren.errors import DataError
 
 UNKNOWN = -1
 """The label of a case whose class is not known."""
+
+
+@dataclass(frozen=True)
+class WindowCut:
+    """How cases were cut out of a recording, so that others can be cut alike.
+
+    Args:
+        length: rows of each case.
+        label: column of the class.
+        rows: the part of the recording's rows that was cut, from 0: the first one, and the one behind the last.
+        bounds: of every channel, the lowest and the highest value that was not taken as missing, or None if all were
+            kept; None if those of all channels were.
+    """
+
+    length: int
+    label: str
+    rows: tuple[int, int]
+    bounds: tuple[tuple[float, float] | None, ...] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        bounds = None if self.bounds is None else [None if pair is None else list(pair) for pair in self.bounds]
+        return {"length": self.length, "label": self.label, "rows": list(self.rows), "bounds": bounds}
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +51,7 @@ class CaseSet:
         channels: names of the channels.
         source: file name, or another origin.
         sha256: digest of the file's bytes as stored; None for arrays.
+        cut: how they were cut out of a recording; None for others.
     """
 
     cases: tuple[NDArray[np.float64], ...]
@@ -36,6 +60,7 @@ class CaseSet:
     channels: tuple[str, ...]
     source: str
     sha256: str | None
+    cut: WindowCut | None = None
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -52,8 +77,7 @@ class CaseSet:
             chosen = np.flatnonzero(chosen)
         if not chosen.size or chosen.dtype.kind not in "iu":
             raise DataError(f"expected positions of cases or a mask of {len(self)}, received {indices!r}")
-        cases = tuple(self.cases[index] for index in chosen)
-        return CaseSet(cases, self.labels[chosen], self.classes, self.channels, self.source, self.sha256)
+        return replace(self, cases=tuple(self.cases[index] for index in chosen), labels=self.labels[chosen])
 
     def describe(self) -> str:
         """Say in a few lines what was read: size, lengths, classes and missing values."""

@@ -47,7 +47,8 @@ def read_cases(
     packed = lower.endswith(".gz")
     kind = Path(lower.removesuffix(".gz")).suffix
     if kind not in (".ts", ".arff", ".tsv"):
-        raise DataError("expected a file that ends in .ts, .arff, .tsv, or one of these and .gz", source=label)
+        hint = "; read one labelled recording as windows (--windows, or read_recording)" if kind == ".csv" else ""
+        raise DataError(f"expected a file that ends in .ts, .arff, .tsv, or one of these and .gz{hint}", source=label)
     data, digest = file_bytes(place, packed=packed)
     found = CaseText(label, None if classes is None else check_classes(classes, label), unlabelled)
     own = {".ts": read_ts, ".arff": read_arff, ".tsv": read_tsv}[kind](decode(data, label), found)

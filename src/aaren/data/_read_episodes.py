@@ -21,6 +21,46 @@ _GROUPED = ("observations", "actions", "rewards", "terminations", "truncations")
 _LARGEST_RATIO = 1100  # deflate packs at most 1032 bytes into one
 
 
+class _Reading:
+    """A file that is read, and how many of its bytes were: an honest one has no byte in two arrays.
+
+    Args:
+        label: of the file; for messages.
+        size: of the file in bytes.
+    """
+
+    def __init__(self, label: str, size: int) -> None:
+        self.label, self._size, self._read = label, size, 0
+
+    def error(self, message: str) -> DataError:
+        """An error that names the file."""
+        return DataError(message, source=self.label)
+
+    def require_room(self, name: str, stored: int, unpacked: int) -> None:
+        """Refuse an array of more numbers than its bytes can hold, or whose bytes others have had.
+
+        Args:
+            name: of the array.
+            stored: its bytes in the file.
+            unpacked: its bytes in memory.
+
+        Raises:
+            DataError: with both.
+        """
+        if unpacked > _LARGEST_RATIO * stored:
+            raise self.error(
+                f"expected the numbers of {name!r}, received {unpacked} bytes of which the file holds {stored}; it is "
+                "damaged or crafted"
+            )
+        self._read += stored
+        if self._read > self._size:
+            raise self.error(
+                f"expected arrays of at most {self._size} bytes in all, which is the size of the file, received "
+                f"{self._read} up to {name!r}: the same numbers are there under several names (hard links); write "
+                "each array once"
+            )
+
+
 def read_episodes(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> EpisodeSet:
     """Read the episodes of an HDF5 file, or of several files that belong together.
 
@@ -36,7 +76,8 @@ def read_episodes(source: str | os.PathLike[str] | Sequence[str | os.PathLike[st
 
     Raises:
         DataError: a file is not HDF5 or damaged, a key is missing, lengths or dimensions differ, a number is not
-            finite, or there is no episode.
+            finite, there is no episode, or arrays are larger than the file can hold: more than 1,100 times their
+            bytes in it, or more of its bytes in all than it has, as hard links to one array make them.
         MissingDependencyError: h5py is not installed.
 
     Example:
@@ -74,7 +115,8 @@ def _read_file(path: Path) -> EpisodeSet:
             names = sorted(
                 (name for name in file if re.fullmatch(r"episode_\d+", name)), key=lambda name: int(name[8:])
             )
-            episodes = [_grouped(file, name, label) for name in names] if names else _flat(file, label)
+            reading = _Reading(label, path.stat().st_size)
+            episodes = [_grouped(file, name, reading) for name in names] if names else _flat(file, reading)
     except DataError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError) as error:
@@ -85,12 +127,12 @@ def _read_file(path: Path) -> EpisodeSet:
     return EpisodeSet(tuple(episodes), label, digest)
 
 
-def _flat(file: Any, label: str) -> list[Episode]:
+def _flat(file: Any, reading: _Reading) -> list[Episode]:
     """Episodes of flat arrays, each up to and with a terminal or a timeout."""
-    observations, actions, rewards, terminals, timeouts = (_array(file, name, name, label) for name in _FLAT)
+    observations, actions, rewards, terminals, timeouts = (_array(file, name, name, reading) for name in _FLAT)
     steps = len(rewards)
     for name, array in zip(_FLAT, (observations, actions, rewards, terminals, timeouts), strict=True):
-        _require_length(name, len(array), steps, label)
+        _require_length(name, len(array), steps, reading)
     ends = np.flatnonzero(terminals | timeouts) + 1
     starts = np.append(0, ends)
     stops = np.append(ends, steps)
@@ -107,42 +149,40 @@ def _flat(file: Any, label: str) -> list[Episode]:
     ]
 
 
-def _grouped(file: Any, name: str, label: str) -> Episode:
+def _grouped(file: Any, name: str, reading: _Reading) -> Episode:
     """The episode of one group."""
-    _require_own(file, name, name, label)
+    _require_own(file, name, name, reading)
     group = file[name]
     observations, actions, rewards, terminations, truncations = (
-        _array(group, key, f"{name}/{key}", label) for key in _GROUPED
+        _array(group, key, f"{name}/{key}", reading) for key in _GROUPED
     )
     steps = len(rewards)
     if not steps:
-        raise DataError(f"expected at least one step in {name}, received none", source=label)
-    _require_length(f"{name}/observations", len(observations), steps + 1, label)
+        raise reading.error(f"expected at least one step in {name}, received none")
+    _require_length(f"{name}/observations", len(observations), steps + 1, reading)
     for key, array in (("actions", actions), ("terminations", terminations), ("truncations", truncations)):
-        _require_length(f"{name}/{key}", len(array), steps, label)
+        _require_length(f"{name}/{key}", len(array), steps, reading)
     early = np.flatnonzero(terminations[:-1] | truncations[:-1])
     if early.size:
-        raise DataError(f"expected the end of {name} at its last step, received it at step {early[0]}", source=label)
+        raise reading.error(f"expected the end of {name} at its last step, received it at step {early[0]}")
     return Episode(observations[:-1], actions, rewards, bool(terminations[-1]), bool(truncations[-1]))
 
 
-def _require_length(name: str, received: int, expected: int, label: str) -> None:
+def _require_length(name: str, received: int, expected: int, reading: _Reading) -> None:
     if received != expected:
-        raise DataError(
-            f"expected {expected} rows of {name!r} to go with the rewards, received {received}", source=label
-        )
+        raise reading.error(f"expected {expected} rows of {name!r} to go with the rewards, received {received}")
 
 
-def _array(group: Any, key: str, name: str, label: str) -> NDArray[Any]:
+def _array(group: Any, key: str, name: str, reading: _Reading) -> NDArray[Any]:
     """An array of the file, checked: float32 of one or two dimensions and finite, or bool for the ends of episodes."""
     flags = key in ("terminals", "timeouts", "terminations", "truncations")
     dims = 1 if flags or key == "rewards" else 2
-    dataset = _dataset(group, key, name, label)
+    dataset = _dataset(group, key, name, reading)
     if dataset.ndim != dims or 0 in dataset.shape[1:]:
         shape = "(steps,)" if dims == 1 else f"(steps, {key})"
-        raise DataError(f"expected {name!r} of shape {shape}, received {dataset.shape}", source=label)
+        raise reading.error(f"expected {name!r} of shape {shape}, received {dataset.shape}")
     if dataset.dtype.kind not in "fiub":
-        raise DataError(f"expected numbers in {name!r}, received {dataset.dtype}", source=label)
+        raise reading.error(f"expected numbers in {name!r}, received {dataset.dtype}")
     values = dataset[()]
     if flags:
         return np.asarray(values != 0)
@@ -151,37 +191,31 @@ def _array(group: Any, key: str, name: str, label: str) -> NDArray[Any]:
     bad = np.argwhere(~np.isfinite(array))
     if bad.size:
         place = tuple(bad[0].tolist())
-        raise DataError(
+        raise reading.error(
             f"expected finite numbers that float32 can hold in {name!r}, received {values[place]} at {place}; "
-            "remove its episode",
-            source=label,
+            "remove its episode"
         )
     return array
 
 
-def _dataset(group: Any, key: str, name: str, label: str) -> Any:
+def _dataset(group: Any, key: str, name: str, reading: _Reading) -> Any:
     """A dataset whose numbers lie in this very file."""
     h5py = optional("h5py", "reading episodes", "rl")
     if not isinstance(group, h5py.Group) or key not in group:
         known = ", ".join(sorted(group)) if isinstance(group, h5py.Group) else "no group"
-        raise DataError(f"expected {name!r}, received a file with {known or 'nothing'}", source=label)
-    _require_own(group, key, name, label)
+        raise reading.error(f"expected {name!r}, received a file with {known or 'nothing'}")
+    _require_own(group, key, name, reading)
     dataset = group[key]
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-        raise DataError(f"expected an array as {name!r}, received something else, such as a group", source=label)
+        raise reading.error(f"expected an array as {name!r}, received something else, such as a group")
     if dataset.is_virtual or dataset.external:
-        raise DataError(f"expected the numbers of {name!r} inside the file, received a reference", source=label)
-    if dataset.nbytes > _LARGEST_RATIO * dataset.id.get_storage_size():
-        raise DataError(
-            f"expected the numbers of {name!r}, received {dataset.nbytes} bytes of which the file holds "
-            f"{dataset.id.get_storage_size()}; it is damaged or crafted",
-            source=label,
-        )
+        raise reading.error(f"expected the numbers of {name!r} inside the file, received a reference")
+    reading.require_room(name, dataset.id.get_storage_size(), dataset.nbytes)
     return dataset
 
 
-def _require_own(group: Any, key: str, name: str, label: str) -> None:
+def _require_own(group: Any, key: str, name: str, reading: _Reading) -> None:
     """Refuse a link, which could lead to any file of this machine."""
     h5py = optional("h5py", "reading episodes", "rl")
     if not isinstance(group.get(key, getlink=True), h5py.HardLink):
-        raise DataError(f"expected {name!r} inside the file, received a link", source=label)
+        raise reading.error(f"expected {name!r} inside the file, received a link")

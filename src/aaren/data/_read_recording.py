@@ -13,9 +13,10 @@ import numpy as np
 from aaren.data._arff import ATTRIBUTE, unquoted
 from aaren.data._bytes import decode, file_bytes
 from aaren.data._case_text import numbered
-from aaren.data._cases import check_classes, label_of, sorted_classes
+from aaren.data._cases import UNKNOWN, check_classes, label_of, sorted_classes
 from aaren.data._cells import BLANKS, finite_number_of
 from aaren.data._recording import Recording
+from aaren.data._table import check_columns
 from aaren.errors import DataError
 
 Rows = Iterator[tuple[int, list[str]]]
@@ -23,15 +24,23 @@ Rows = Iterator[tuple[int, list[str]]]
 
 
 def read_recording(
-    path: str | os.PathLike[str], *, label: str | None = None, classes: Sequence[str] | None = None
+    path: str | os.PathLike[str],
+    *,
+    label: str | None = None,
+    classes: Sequence[str] | None = None,
+    channels: Sequence[str] | None = None,
+    unlabelled: bool = False,
 ) -> Recording:
     """Read a recording: a row for each moment, with the values of all channels and the class.
 
     Args:
         path: an .arff file without a relational attribute, or a .csv file with a header; each also as .gz.
-        label: column of the class; by default the last one. All others are channels.
+        label: column of the class; by default the last one.
         classes: names of the classes of the training data, so that labels mean the same; by default those of the
             header of an .arff file, in its order, else those that occur, sorted.
+        channels: the columns to read as channels, such as those of the training data, in whichever order the file has
+            them; others are passed over. By default all but the label.
+        unlabelled: leave the class unread: all labels are -1, and there need not be a column of classes.
 
     Raises:
         DataError: the file, its header, a value or a class is not as expected; with line and column.
@@ -44,28 +53,32 @@ def read_recording(
     data, digest = file_bytes(place, packed=lower.endswith(".gz"))
     read = _arff if kind == ".arff" else _csv
     columns, nominal, rows = read(decode(data, source), source)
-    name = columns[-1] if label is None else label
-    if name not in columns or len(columns) < 2:
+    name = label or ("" if unlabelled else columns[-1])
+    wanted = tuple(column for column in columns if column != name) if channels is None else tuple(channels)
+    check_columns(wanted, columns, source)
+    if not wanted or not (unlabelled or (name in columns and name not in wanted)):
         raise DataError(
-            f"expected a column of classes and at least one channel, received the columns {', '.join(columns)}",
+            f"expected a column of classes and at least one channel, received the columns {', '.join(columns)}; "
+            "say which column has the classes (label)",
             source=source,
             column=name,
         )
-    index = columns.index(name)
+    places = [columns.index(column) for column in wanted]
     texts, lines, values = [], [], []
     for line, cells in rows:
         if len(cells) != len(columns):
             raise DataError(f"expected {len(columns)} cells, received {len(cells)}", source=source, line=line)
-        texts.append(unquoted(cells.pop(index)))
-        lines.append(line)
-        values.append(_numbers(cells, columns[:index] + columns[index + 1 :], source, line))
+        values.append(_numbers([cells[index] for index in places], wanted, source, line))
+        if not unlabelled:
+            texts.append(unquoted(cells[columns.index(name)]))
+            lines.append(line)
     if not values:
         raise DataError("expected rows, received none; the file may have been cut off", source=source)
     own = nominal.get(name) or sorted_classes(texts)
     known = own if classes is None else check_classes(classes, source)
-    labels = [label_of(text, known, source, line) for text, line in zip(texts, lines, strict=True)]
-    channels = tuple(column for column in columns if column != name)
-    return Recording(np.array(values), np.array(labels, dtype=np.int64), known, channels, source, digest)
+    found = [label_of(text, known, source, line) for text, line in zip(texts, lines, strict=True)]
+    labels = np.array(found or [UNKNOWN] * len(values), dtype=np.int64)
+    return Recording(np.array(values), labels, known, wanted, source, digest, name)
 
 
 def _arff(text: str, source: str) -> tuple[list[str], dict[str, tuple[str, ...]], Rows]:
@@ -119,7 +132,7 @@ def _different(columns: list[str], source: str) -> list[str]:
     return columns
 
 
-def _numbers(cells: list[str], columns: list[str], source: str, line: int) -> list[float]:
+def _numbers(cells: list[str], columns: tuple[str, ...], source: str, line: int) -> list[float]:
     numbers = []
     for cell, column in zip(cells, columns, strict=True):
         try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aaren.data._cases import CaseSet
+from aaren.data._cases import CaseSet, WindowCut
 from aaren.errors import DataError
 
 
@@ -18,11 +19,14 @@ class Recording:
 
     Args:
         values: float64 of shape (rows, channels); NaN is missing.
-        labels: int64 of shape (rows,), positions in `classes`.
+        labels: int64 of shape (rows,), positions in `classes`; -1 where the class is not known.
         classes: names of the classes.
         channels: names of the channels.
         source: file name, or another origin.
         sha256: digest of the file's bytes as stored; None for arrays.
+        label: column of the class.
+        first: number of the first row in the whole recording, from 0.
+        bounds: lowest and highest values that are not taken as missing, shape (2, channels); None if all are kept.
     """
 
     values: NDArray[np.float64]
@@ -31,9 +35,26 @@ class Recording:
     channels: tuple[str, ...]
     source: str
     sha256: str | None
+    label: str = "class"
+    first: int = 0
+    bounds: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def part(self, start: int, stop: int, name: str) -> Recording:
+        """The rows from `start` to before `stop`, counted from 0 in the recording; `name` is added to its source.
+
+        Raises:
+            DataError: there are no such rows.
+        """
+        if not self.first <= start < stop <= self.first + len(self):
+            raise DataError(
+                f"expected the rows {start + 1} to {stop}, received a recording of {len(self)}", source=self.source
+            )
+        chosen = slice(start - self.first, stop - self.first)
+        source = f"{self.source}, {name}"
+        return replace(self, values=self.values[chosen], labels=self.labels[chosen], source=source, first=start)
 
     def split(self, test: float) -> tuple[Recording, Recording]:
         """The rows before and from the time at which the last share of `test` begins.
@@ -47,14 +68,10 @@ class Recording:
         cut = len(self) - round(test * len(self))
         if not 0 < cut < len(self):
             raise DataError(f"expected rows for both parts, received {len(self)} rows in all", source=self.source)
-        return tuple(  # type: ignore[return-value]  # two of them
-            replace(
-                self,
-                values=self.values[part],
-                labels=self.labels[part],
-                source=f"{self.source}, {name} rows",
-            )
-            for name, part in ((f"first {cut}", slice(None, cut)), (f"last {len(self) - cut}", slice(cut, None)))
+        middle, stop = self.first + cut, self.first + len(self)
+        return (
+            self.part(self.first, middle, f"first {cut} rows"),
+            self.part(middle, stop, f"last {len(self) - cut} rows"),
         )
 
     def without_outliers(self, limit: float, like: Recording) -> Recording:
@@ -70,8 +87,17 @@ class Recording:
         if not limit > 0:
             raise ValueError(f"limit: expected a positive number of interquartile ranges, received {limit}")
         low, median, high = np.nanquantile(like.values, (0.25, 0.5, 0.75), axis=0)
-        far = np.abs(self.values - median) > limit * (high - low)
-        return replace(self, values=np.where(far & (high > low), np.nan, self.values))
+        span = np.where(high > low, limit * (high - low), np.inf)  # a channel that hardly changes has no outliers
+        return self.within(np.stack([median - span, median + span]))
+
+    def within(self, bounds: NDArray[np.float64]) -> Recording:
+        """The recording with every value missing that is below the lowest or above the highest of its channel.
+
+        Args:
+            bounds: shape (2, channels), lowest and highest; infinite where all values are kept.
+        """
+        beyond = (self.values < bounds[0]) | (self.values > bounds[1])
+        return replace(self, values=np.where(beyond, np.nan, self.values), bounds=bounds)
 
     def windows(self, length: int) -> CaseSet:
         """Cases of `length` rows, one behind the other within each stretch of one class.
@@ -104,7 +130,14 @@ class Recording:
             self.channels,
             self.source,
             self.sha256,
+            WindowCut(length, self.label, (self.first, self.first + len(self)), self._bounds()),
         )
+
+    def _bounds(self) -> tuple[tuple[float, float] | None, ...] | None:
+        """The bounds channel by channel."""
+        if self.bounds is None:
+            return None
+        return tuple((low, high) if math.isfinite(high - low) else None for low, high in self.bounds.T.tolist())
 
 
 def split_windows(

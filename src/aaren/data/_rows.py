@@ -117,6 +117,32 @@ def parse_row(
     return Row(_time(schema, cells, row, source), values, nonfinite)
 
 
+def readable_number(schema: Schema, data: Any, name: str) -> float | None:
+    """What one cell of a row holds, whatever becomes of the others; None where no number can be read there.
+
+    Args:
+        schema: of the row.
+        data: the row, as `parse_row` takes it, or anything else.
+        name: column, one of the schema's inputs.
+
+    Example:
+        >>> readable_number(Schema(targets=("x", "reward")), {"x": "broken", "reward": "1.5"}, "reward")
+        1.5
+    """
+    names = schema.time + schema.inputs
+    if isinstance(data, Mapping):
+        cell = data.get(name)
+    elif _is_flat(data) and len(data) == len(names):
+        cell = data[names.index(name)]
+    else:
+        return None
+    try:
+        found = number_of(cell)
+    except ValueError:
+        return None
+    return found if np.isfinite(found) else None
+
+
 def _by_name(
     schema: Schema, data: Mapping[str, Any] | Sequence[Any] | NDArray[Any], row: int, source: str | None
 ) -> Mapping[str, Any]:
@@ -133,11 +159,7 @@ def _by_name(
                     column=name,
                 )
         return data
-    flat = (
-        isinstance(data, Sequence | np.ndarray)
-        and not isinstance(data, str | bytes)
-        and (not isinstance(data, np.ndarray) or data.ndim == 1)
-    )
+    flat = _is_flat(data)
     if not flat or len(data) != len(names):
         received = f"{len(data)} values" if flat else "something else"
         raise DataError(
@@ -147,6 +169,12 @@ def _by_name(
             line=row,
         )
     return dict(zip(names, data, strict=True))
+
+
+def _is_flat(data: Any) -> bool:
+    if isinstance(data, np.ndarray):
+        return data.ndim == 1
+    return isinstance(data, Sequence) and not isinstance(data, str | bytes)
 
 
 def _time(schema: Schema, cells: Mapping[str, Any], row: int, source: str | None) -> np.datetime64 | None:

@@ -145,14 +145,22 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
         except DataError:
             if self.on_bad_row != "skip":
                 raise
-            self.skip()
+            self.skip(row)
             return None
         self._rows = self._last_taken = number
         return result
 
-    def skip(self) -> None:
-        """Count a row that was left out; the state stays as it is."""
+    def skip(self, row: Any = None) -> str:
+        """Count a row that was left out; the state stays as it is, but see `PolicyStream.skip`.
+
+        Args:
+            row: as `update` was given it; None if there was nothing to be read.
+
+        Returns:
+            What is lost with the row besides it, in words for the user; empty if nothing is.
+        """
         self._rows, self._skipped = self._rows + 1, self._skipped + 1
+        return ""
 
     def save(self, path: str | Path) -> None:
         """Write a snapshot: safetensors with a JSON header, atomically; `model.stream(path)` goes on from it.

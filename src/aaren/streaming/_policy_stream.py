@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from aaren._arguments import real_number
-from aaren.data import Schema, checked_observation, checked_reward, is_sound_reward, parse_row, require_room
+from aaren.data import (
+    Schema,
+    checked_observation,
+    checked_reward,
+    is_sound_reward,
+    parse_row,
+    readable_number,
+    require_room,
+)
 from aaren.errors import DataError
 from aaren.models import (
     ActingMode,
@@ -53,7 +62,8 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         model: a trained policy.
         state_file: go on from this snapshot if the file is there; None or no such file begins an episode.
         on_bad_row: what becomes of a row with a number that is missing or not finite: "error" raises, "skip" leaves
-            the row out, "impute" takes the training mean for an observation and 0 for a reward.
+            the row out but for its reward (see `skip`), "impute" takes the training mean for an observation and 0 for
+            a reward.
         mode: "streamed": constant time and memory, all of the episode kept; "windowed": the last K steps read again
             before each action, as in training.
         target_return: the return to ask for, in the user's units; None for that of the snapshot, or of the
@@ -169,6 +179,27 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         self._state = begin_episodes(self.model, 1, self.mode, target)
         self._awaits_reward = False
 
+    def skip(self, row: Any = None) -> str:
+        """Count a row that was left out; its reward was earned, so the return-to-go falls by it all the same.
+
+        The policy sees nothing of such a row: the next reward goes with the same action.
+
+        Args:
+            row: as `update` was given it; None if there was nothing to be read.
+
+        Returns:
+            That the reward is lost, where there should be one and it is no number that the policy can be told.
+        """
+        due, possible = self._awaits_reward, self._after_skipped
+        super().skip(row)
+        reward = readable_number(self.schema, row, "reward")
+        sound = reward is not None and is_sound_reward(reward, self.return_to_go, self._preprocessing.return_scale)
+        if reward is not None and sound and (due or possible):
+            self._count(reward)
+        elif due:
+            return f"its reward is not known and counts as 0: the return-to-go stays {self.return_to_go:.7g}"
+        return ""
+
     def _check(self, row: Any, number: int) -> tuple[NDArray[np.float64], float | None]:
         """The observation, and the reward of the step before; None at the start of an episode.
 
@@ -178,7 +209,7 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         reward = checked_reward(
             float(parsed.values[-1]),
             number,
-            first=not self._awaits_reward,
+            first=not (self._awaits_reward or (self._after_skipped and not math.isnan(parsed.values[-1]))),
             infinite=bool(parsed.nonfinite[-1]),
             to_go=self.return_to_go,
             scale=self._preprocessing.return_scale,
@@ -189,8 +220,10 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
 
     def _apply(self, checked: tuple[NDArray[np.float64], float | None], number: int) -> PolicyAction:
         observation, reward = checked
-        if reward is not None:
+        if reward is not None and self._awaits_reward:
             self._observe(reward, None)
+        elif reward is not None:  # of a step for which there was no action, since its row was left out
+            self._count(reward)
         return PolicyAction(number, self._act(observation), self.return_to_go)
 
     def _own_header(self) -> dict[str, Any]:
@@ -216,6 +249,15 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         self._monitor.add(self._preprocessing.scaler.transform(observation))
         self._awaits_reward = True
         return actions[0]
+
+    @property
+    def _after_skipped(self) -> bool:
+        """Whether the row before was left out, so that a reward may come though no action awaits one."""
+        return self._rows > self._last_taken
+
+    def _count(self, reward: float) -> None:
+        """A reward that goes with no action."""
+        self._state = self._state._replace(return_to_go=self._state.return_to_go - reward)
 
     def _observe(self, reward: float, action: NDArray[np.float64] | None) -> None:
         done = None if action is None else action[None]

@@ -162,6 +162,10 @@ def _data(train: CaseSet, test: CaseSet | None, validation: float) -> dict[str, 
     }
     if test is not None:
         found |= {"test_source": Path(test.source).name, "test_sha256": test.sha256, "test_cases": len(test)}
+    if train.cut is not None:
+        found["windows"] = train.cut.to_dict()
+        if test is not None and test.cut is not None and test.sha256 == train.sha256:
+            found["windows"]["test_rows"] = list(test.cut.rows)
     return found
 
 
