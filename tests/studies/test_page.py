@@ -70,7 +70,7 @@ def test_where_nothing_was_learned_is_said(tmp_path: Path) -> None:
     write(results, idle)
     write_tables(results, tmp_path / "docs")
     page = (tmp_path / "docs" / "results.md").read_text()
-    assert "in 1 data sets (forecasting/Exchange). Without them Aaren is +0.46 margins worse over 5 (" in page
+    assert ", in 1 data sets (forecasting/Exchange). Without them Aaren is +0.46 margins worse over 5 (" in page
     assert "over 6 data sets: on the mean +3.72 margins worse" in page
 
 
