@@ -49,6 +49,9 @@ def test_the_whole_way(files: Path, aaren: Command, tmp_path: Path) -> None:
     assert own["model"]["events"] == 2 * 7
     (other,) = aaren("evaluate", model, files / "valid.csv", "--json").lines()
     assert other["model"]["events"] == 4 * 7  # another file is evaluated whole
+    refused = aaren("evaluate", model, files / "valid.csv", "--part", "validation").refusal()
+    assert "--part: expected only with --split" in refused
+    assert "taken whole" in refused
     assert "accuracy" in aaren("evaluate", model, train, "--split", "2,3,5").out
     assert "--seed: expected only with a policy, received an" in aaren("evaluate", model, train, "--seed", 1).refusal()
     assert "--warmup: expected only with a forecaster, received an" in aaren("stream", model, "--warmup", 1).refusal()

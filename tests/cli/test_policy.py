@@ -128,7 +128,10 @@ def test_rewards_of_rows_that_are_skipped(aaren: Command, acting: Path, recorded
 
 REFUSED = {
     "no file": ("train policy --environment Hopper-v4 -o NEW", "DATA: expected at least one HDF5 file"),
-    "a file that is not there": ("train policy nowhere.hdf5 --environment Hopper-v4 -o NEW", "no such file"),
+    "a file that is not there": (
+        "train policy nowhere.hdf5 --environment Hopper-v4 -o NEW",
+        "an HDF5 file of episodes, received no such file",
+    ),
     "a table": ("train policy TABLE --environment Hopper-v4 -o NEW", "expected an HDF5 file"),
     "no number of steps": (
         "train policy EPISODES --environment Hopper-v4 -o NEW --context some",

@@ -88,11 +88,11 @@ def decay_of(encoder: str, given: str | None) -> Any:
     return given
 
 
-def existing(path: Path) -> Path:
-    """The path of a file that is there."""
+def existing(path: Path, expected: str = "a CSV or Parquet file") -> Path:
+    """The path of a file that is there; what was expected is told where it is not."""
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no such file"
-        raise DataError(f"expected a CSV or Parquet file, received {what}", source=str(path))
+        raise DataError(f"expected {expected}, received {what}", source=str(path))
     return path
 
 

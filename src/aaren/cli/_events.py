@@ -193,6 +193,11 @@ def evaluate_events(
                 source=str(data),
             )
         found = chosen
+    elif part != "test":
+        raise ValueError(
+            f"--part: expected only with --split, or with the file that the model was trained on a part of, received "
+            f"{part} and {data}, which is taken whole; leave it out"
+        )
     assert loaded.preprocessing is not None, "reading the file has needed it"
     own, baselines = evaluate(loaded, found), event_baselines(loaded.preprocessing, found)
     note_other_data(loaded.metadata, data, found.sha256)

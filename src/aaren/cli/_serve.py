@@ -79,7 +79,7 @@ def serve(
         raise ValueError("expected a model directory, received none; `aaren train` writes one")
     require_model(model)
     serving.require_tokens(host, tokens=tokens is not None)
-    known = None if tokens is None else serving.read_tokens(existing(tokens))
+    known = None if tokens is None else serving.read_tokens(existing(tokens, "a file of tokens"))
     limits = serving.Limits(
         max_wait_ms=max_wait_ms, max_batch=max_batch, queue_rows=queue_rows, connections=connections
     )

@@ -102,7 +102,7 @@ def policy(
     require_writable_folder(output)
     if not data:
         raise ValueError("DATA: expected at least one HDF5 file of episodes, received none")
-    episodes = read_episodes([existing(path) for path in data])
+    episodes = read_episodes([existing(path, "an HDF5 file of episodes") for path in data])
     make_environment(environment).close()  # a wrong id is found before the training, not after it
     print(episodes.describe(), file=sys.stderr)
     result = train_policy(
