@@ -127,6 +127,8 @@ def test_channels_by_name_and_no_class(tmp_path: Path) -> None:
         read_recording(path, channels=("A", "C"), unlabelled=True)
     with pytest.raises(DataError, match="column 'A': expected a column of classes and at least one channel"):
         read_recording(path, channels=("A", "B"))
+    with pytest.raises(DataError, match="column '': expected a column of classes"):
+        read_recording(path, label="")  # such as a variable of the shell that is not set
 
 
 def test_the_eeg_recording() -> None:

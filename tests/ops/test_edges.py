@@ -175,3 +175,14 @@ def test_first_output_is_the_first_value(backend: str) -> None:
     grad_scores, grad_values = torch.autograd.grad(outputs.sum(), [scores, values], materialize_grads=True)
     assert grad_values.eq(1).all()
     torch.testing.assert_close(grad_scores, torch.zeros_like(grad_scores), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("backend", ALL)
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_bad_score_is_seen_in_all_later_outputs(backend: str, bad: float) -> None:
+    """NaN or +inf among the scores leaves no finite output behind it, which would pass for attention."""
+    case = random_case((2,), 40, 3)
+    case.scores[1, 20] = bad
+    outputs, _ = case.call(backend)
+    assert outputs[1, 20:].isnan().all()
+    assert outputs[0].isfinite().all()

@@ -63,7 +63,11 @@ def cases_for(
     if length < 1:
         raise ValueError(f"--windows: expected at least 1 row, received {length}")
     recording = read_recording(
-        path, label=label or cut.label, classes=known.classes, channels=known.channels, unlabelled=unlabelled
+        path,
+        label=cut.label if label is None else label,
+        classes=known.classes,
+        channels=known.channels,
+        unlabelled=unlabelled,
     )
     notes = []
     if not unlabelled and cut.test is not None and recording.sha256 == cut.sha256:

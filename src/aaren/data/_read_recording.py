@@ -53,7 +53,7 @@ def read_recording(
     data, digest = file_bytes(place, packed=lower.endswith(".gz"))
     read = _arff if kind == ".arff" else _csv
     columns, nominal, rows = read(decode(data, source), source)
-    name = label or ("" if unlabelled else columns[-1])
+    name = label if label is not None else "" if unlabelled else columns[-1]
     wanted = tuple(column for column in columns if column != name) if channels is None else tuple(channels)
     check_columns(wanted, columns, source)
     if not wanted or not (unlabelled or (name in columns and name not in wanted)):

@@ -188,7 +188,7 @@ def forward(
         state.normalizer.reshape(rows),
     )
     # where nothing was seen yet the gain is 1, of a hidden value: the output is 0 and nothing of the past stays
-    gain = torch.where(normalizer > 0, torch.exp(_minus(s, max_score)) / normalizer, 1)
+    gain = torch.where(normalizer == 0, 1, torch.exp(_minus(s, max_score)) / normalizer)
     outputs, mean = _recurrence(gain.to(work), v, torch.log1p(-gain), state.output().reshape(rows, dim))
     final = AttentionState(
         max_score[:, -1].reshape(batch).clone(),
