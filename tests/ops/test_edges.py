@@ -180,9 +180,10 @@ def test_first_output_is_the_first_value(backend: str) -> None:
 @pytest.mark.parametrize("backend", ALL)
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_bad_score_is_seen_in_all_later_outputs(backend: str, bad: float) -> None:
-    """NaN or +inf among the scores leaves no finite output behind it, which would pass for attention."""
+    """NaN or +inf among the scores leaves no finite output or log-sum-exp behind it, which would pass for one."""
     case = random_case((2,), 40, 3)
     case.scores[1, 20] = bad
-    outputs, _ = case.call(backend)
+    outputs, state = case.call(backend)
     assert outputs[1, 20:].isnan().all()
+    assert state.lse()[1].isnan()
     assert outputs[0].isfinite().all()

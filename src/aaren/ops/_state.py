@@ -108,7 +108,7 @@ class AttentionState:
 
     def lse(self) -> Float[Tensor, "*batch"]:
         """The log-sum-exp m + log u of the scores, shape (...); -inf where nothing was seen yet."""
-        seen = self.normalizer > 0
+        seen = self.normalizer != 0  # NaN is seen
         return torch.where(seen, self.max_score + torch.log(torch.where(seen, self.normalizer, 1)), -torch.inf)
 
     def select(self, index: Tensor | slice) -> AttentionState:
