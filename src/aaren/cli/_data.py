@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -37,16 +38,18 @@ def list_sets(
     if json:
         print_json([_entry(one) for one in chosen])
         return
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    table = Table()
-    for column in ("data set", "setting", "status", "row of the paper", "here", "licence"):
-        table.add_column(column, overflow="fold", no_wrap=column == "data set")
-    for one in chosen:
-        here, _ = _look(one)
-        table.add_row(one.name, one.setting, one.status, one.row or "", here, one.licence)
-    Console().print(table)
+    for name, sets in groupby(chosen, key=lambda one: one.setting):
+        table = Table(title=name, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in ("data set", "status", "here", "licence"):
+            table.add_column(column, overflow="fold", no_wrap=column == "data set")
+        for one in sets:
+            status = one.status + (f" for {one.row}" if one.status == "substitute" else "")
+            table.add_row(one.name, status, _look(one)[0], one.licence)
+        Console().print(table)
     print(LEGEND)
 
 
