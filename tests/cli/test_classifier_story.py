@@ -130,6 +130,15 @@ def test_evaluate_windows(aaren: Command, recorded: dict[str, Path], tmp_path: P
     assert "is not the file that the model was trained on" in done.err
 
 
+def test_verify_windows(aaren: Command, recorded: dict[str, Path], tmp_path: Path) -> None:
+    """An export of a model of windows is checked on the windows of its test part, as `evaluate` takes them."""
+    aaren("export", recorded["model"], tmp_path / "out", "--to", "numpy")
+    (found,) = aaren("verify", tmp_path / "out", "--data", recorded["recording"], "--json").lines()
+    assert found["holds"]
+    (judged,) = aaren("evaluate", recorded["model"], recorded["recording"], "--json").lines()
+    assert found["rows"] == 5 * judged["cases"]
+
+
 def test_predict_windows(aaren: Command, recorded: dict[str, Path], tmp_path: Path) -> None:
     """A recording is cut without a look at its class, which may be anything, or not be there."""
     model, path = recorded["model"], recorded["recording"]

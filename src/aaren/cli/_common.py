@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,12 @@ def existing(path: Path, expected: str = "a CSV or Parquet file") -> Path:
         what = "a folder" if path.is_dir() else "no such file"
         raise DataError(f"expected {expected}, received {what}", source=str(path))
     return path
+
+
+def print_notes(notes: Sequence[str]) -> None:
+    """Say on standard error what a user should know of what is done."""
+    for note in notes:
+        print(f"aaren: {note}", file=sys.stderr)
 
 
 def require_model(path: Path) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from aaren.cli._cases import cases_for
 from aaren.cli._class_tables import accuracy_table
 from aaren.cli._common import (
     KINDS,
@@ -16,6 +15,7 @@ from aaren.cli._common import (
     named_errors,
     options_of,
     print_json,
+    print_notes,
     require_model,
     split_parts,
     table_for,
@@ -141,9 +141,10 @@ def _classifier(
     loaded: Classifier, data: Path, *, json: bool, windows: int | None = None, label: str | None = None
 ) -> None:
     """Accuracy and calibration on labelled series or windows of a recording, beside their most frequent class."""
-    from aaren.evaluation import evaluate_cases
+    from aaren.evaluation import cases_for, evaluate_cases
 
-    cases = cases_for(loaded, data, windows, label)
+    cases, notes = cases_for(loaded, data, windows, label)
+    print_notes(notes)
     metrics = evaluate_cases(loaded, cases)
     note_other_data(loaded.metadata, data, cases.sha256)
     if json:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from aaren.cli._cases import cases_for
-from aaren.cli._common import json_line, options_of, require_model, require_writable, table_for
+from aaren.cli._common import json_line, options_of, print_notes, require_model, require_writable, table_for
 from aaren.cli._events import predict_events
 
 if TYPE_CHECKING:
@@ -82,9 +81,12 @@ def _forecaster(loaded: Forecaster, data: Path, json: bool) -> str:
 
 def _classifier(loaded: Classifier, data: Path, json: bool, *, windows: int | None = None) -> str:
     """The class of every case with the probabilities of all classes, as CSV or lines of JSON."""
+    from aaren.evaluation import cases_for
     from aaren.streaming import classify
 
-    found = classify(loaded, cases_for(loaded, data, windows, unlabelled=True))
+    cases, notes = cases_for(loaded, data, windows, unlabelled=True)
+    print_notes(notes)
+    found = classify(loaded, cases)
     if json:
         lines = []
         for number, prediction in enumerate(found, start=1):

@@ -2,6 +2,7 @@
 
 from aaren.evaluation._baselines import baselines, season_length
 from aaren.evaluation._case_baselines import case_baselines
+from aaren.evaluation._cases_for import cases_for, cut_in_training
 from aaren.evaluation._class_metrics import (
     accuracy,
     calibration_error,
@@ -79,9 +80,11 @@ __all__ = [
     "calibration_error",
     "case_baselines",
     "case_logits",
+    "cases_for",
     "check_compatible",
     "class_metrics",
     "confusion_matrix",
+    "cut_in_training",
     "equivalence",
     "error_rows",
     "evaluate",

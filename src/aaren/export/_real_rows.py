@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aaren.data import data_sets, find_parts, read_cases, read_episodes, read_events, read_series
+from aaren.data import data_sets, find_parts, read_episodes, read_events, read_series
 from aaren.errors import DataError
+from aaren.evaluation import cases_for, cut_in_training
 from aaren.models import Model
 from aaren.streaming import time_texts
 
@@ -104,7 +105,8 @@ def _series(model: Any, path: Path) -> Iterator[tuple[list[Any], int]]:
 
 
 def _cases(model: Any, path: Path) -> Iterator[tuple[list[Any], int]]:
-    cases = read_cases(path, classes=model.preprocessing.classes, unlabelled=True)
+    windows = cut_in_training(model.metadata, len(model.preprocessing.channels)).length
+    cases, _ = cases_for(model, path, unlabelled=windows is None)
     for case, label in zip(cases.cases, cases.labels.tolist(), strict=True):
         yield [_cells(values) for values in case], label
 

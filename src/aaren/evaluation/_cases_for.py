@@ -1,15 +1,15 @@
-"""What `aaren evaluate` and `aaren predict` read for a classifier: labelled series, or windows of a recording."""
+"""What a classifier is to judge, as its training had it: labelled series, or windows of a recording."""
 
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from aaren.data import CaseSet
-    from aaren.models import Classifier
+import numpy as np
+
+from aaren.data import CaseSet, read_cases, read_recording
+from aaren.models import Classifier
 
 
 class Cut(NamedTuple):
@@ -31,8 +31,8 @@ class Cut(NamedTuple):
 
 
 def cases_for(
-    model: Classifier, path: Path, windows: int | None, label: str | None = None, *, unlabelled: bool = False
-) -> CaseSet:
+    model: Classifier, path: Path, windows: int | None = None, label: str | None = None, *, unlabelled: bool = False
+) -> tuple[CaseSet, list[str]]:
     """Read what a classifier is to judge, with the channels and classes of its training.
 
     Args:
@@ -43,14 +43,13 @@ def cases_for(
         unlabelled: the classes need not be known. A recording is then cut without a look at them: one window behind
             the other. Otherwise it is cut as in training, and of the recording of the training only the test part.
 
+    Returns:
+        The cases, and what a user should know of how they were taken.
+
     Raises:
         ValueError: an option cannot be.
         DataError: the file is not as expected.
     """
-    import numpy as np
-
-    from aaren.data import read_cases, read_recording
-
     known = model.preprocessing
     if known is None:
         raise ValueError("expected a model with preprocessing, as `aaren train` writes it")
@@ -59,7 +58,7 @@ def cases_for(
     if length is None:
         if label is not None:
             raise ValueError(f"--label: expected only with --windows, received {label}")
-        return read_cases(path, classes=known.classes, unlabelled=unlabelled)
+        return read_cases(path, classes=known.classes, unlabelled=unlabelled), []
     if length < 1:
         raise ValueError(f"--windows: expected at least 1 row, received {length}")
     recording = read_recording(
@@ -79,10 +78,7 @@ def cases_for(
         beyond = int((np.isnan(bounded.values) & ~np.isnan(recording.values)).sum())
         recording = bounded
         notes += [f"{beyond} outliers are taken as missing, as in training"] if beyond else []
-    cases = recording.windows(length)
-    for note in notes:
-        print(f"aaren: {note}", file=sys.stderr)
-    return cases
+    return recording.windows(length), notes
 
 
 def cut_in_training(metadata: dict[str, Any], channels: int) -> Cut:
