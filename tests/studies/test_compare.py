@@ -102,20 +102,23 @@ def test_margins_are_the_right_way_round(
 
 
 def test_variants_of_a_set_count_once(tmp_path: Path) -> None:
-    """A set with several horizons is one data set of the overall test, not several."""
+    """A set with several horizons or scales is one data set of the overall test, by its mean, and named apart."""
     records = []
     for name in ("ETTh1", "ETTh2"):
-        for horizon in (96, 192):
+        for row in ({"variant": 96}, {"variant": 192}, {"variant": 192, "scale": "paper"}):
             records += [
-                record(f"forecasting/{name}", "aaren", 0, {"mse": 0.401}, variant=horizon),
-                record(f"forecasting/{name}", "transformer", 0, {"mse": 0.4}, variant=horizon),
+                record(f"forecasting/{name}", "aaren", 0, {"mse": 0.403 if "scale" in row else 0.4}, **row),
+                record(f"forecasting/{name}", "transformer", 0, {"mse": 0.4}, **row),
             ]
     write(tmp_path, records)
-    found = overall(read_rows(tmp_path), "aaren")
+    rows = read_rows(tmp_path)
+    assert [row.title for row in rows[:3]] == ["ETTh1, 96", "ETTh1, 192, paper's size", "ETTh1, 192"]
+    found = overall(rows, "aaren")
     assert found is not None
     assert found.count == 2
     assert found.holds
-    assert overall(read_rows(tmp_path)[:2], "aaren") is None
+    assert found.mean == pytest.approx((0 + 0 + 0.15) / 3)
+    assert overall(rows[:3], "aaren") is None
 
 
 def test_ranks_are_over_complete_rows(tmp_path: Path) -> None:

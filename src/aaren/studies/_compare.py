@@ -67,6 +67,12 @@ class Row:
         return self.recipe.split("/")[0]
 
     @property
+    def title(self) -> str:
+        """The data set, with the variant and the scale where they are not the only or the usual ones."""
+        size = {"small": "", "paper": ", paper's size"}.get(self.scale, f", {self.scale}")
+        return self.recipe.split("/")[1] + ("" if self.variant is None else f", {self.variant}") + size
+
+    @property
     def metric(self) -> Metric:
         """That its setting is judged by."""
         return METRICS[self.setting]
@@ -134,16 +140,16 @@ def _rows(records: Iterable[Record]) -> list[Row]:
 
 
 def by_data_set(rows: Iterable[Row], encoder: str) -> dict[str, float]:
-    """How much worse an encoder is than the Transformer on each data set, in margins; the mean over variants.
+    """How much worse an encoder is than the Transformer on each data set, in margins.
 
-    A data set at two scales counts as two. A run whose metric is not a number makes its data set infinitely worse.
+    The mean over variants and scales: a data set counts once, however often it was run. A run whose metric is not a
+    number makes its data set infinitely worse.
     """
     found: dict[str, list[float]] = {}
     for row in rows:
         worse = row.worse_by(encoder)
         if worse is not None:
-            name = row.recipe if row.scale == "small" else f"{row.recipe} ({row.scale})"
-            found.setdefault(name, []).append(worse if math.isfinite(worse) else math.inf)
+            found.setdefault(row.recipe, []).append(worse if math.isfinite(worse) else math.inf)
     return {name: statistics.fmean(values) for name, values in found.items()}
 
 
