@@ -23,6 +23,14 @@ def test_list_names_every_recipe(aaren: Command, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_horizons_are_repeated_or_given_with_commas(aaren: Command, tmp_path: Path) -> None:
+    """Two horizons mean the same runs both ways, twice as many as one."""
+    where = ("--list", "--results", str(tmp_path))
+    both = aaren("reproduce", "forecasting/ETTh1", "--horizon", "96,192", *where).out
+    assert both == aaren("reproduce", "forecasting/ETTh1", "--horizon", "96", "--horizon", "192", *where).out
+    assert "0 of 50 runs recorded" in both
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -31,6 +39,7 @@ def test_list_names_every_recipe(aaren: Command, tmp_path: Path) -> None:
         (["forecasting/ETTh1", "--encoder", "lstm"], "expected encoders among aaren, aaren-decay"),
         (["forecasting/ETTh1", "--scale", "huge"], "expected a scale among paper, small, received 'huge'"),
         (["forecasting/ETTh1", "--horizon", "5"], "expected horizons among"),
+        (["forecasting/ETTh1", "--horizon", "96,x"], "--horizon: expected whole numbers, received 96, x"),
         (["forecasting/ETTh1", "--seeds", "0"], "--seeds: expected at least 1, received 0"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ def reproduce(
     scale: str = "small",
     seeds: int = 5,
     encoder: Annotated[list[str] | None, Many] = None,
-    horizon: Annotated[list[int] | None, Many] = None,
+    horizon: Annotated[list[str] | None, Many] = None,
     results: Path = Path("results"),
     tables: Path | None = None,
     list: Annotated[bool, Flag] = False,  # noqa: A002
@@ -40,7 +41,7 @@ def reproduce(
     encoder
         Only these of aaren, aaren-decay, transformer, gru, mingru; repeat it, or give several with commas.
     horizon
-        Only these horizons (forecasting).
+        Only these horizons (forecasting); repeat it, or give several with commas.
     results
         Folder of records.
     tables
@@ -61,10 +62,11 @@ def reproduce(
         require_writable_folder(tables)
     if not targets and not list and tables is None:
         raise ValueError("expected a setting or SETTING/DATASET to run; `aaren reproduce --list` names all")
-    if horizon and list:
+    horizons = _whole_numbers(names(horizon))
+    if horizons and list:
         found = [recipe for recipe in found if recipe.variants]
     encoders = names(encoder) or [*ENCODERS]
-    wanted = plans(found, scale=scale, seeds=seeds, encoders=encoders, variants=horizon or ())
+    wanted = plans(found, scale=scale, seeds=seeds, encoders=encoders, variants=horizons)
     if list:
         for recipe in found:
             own = [plan for plan in wanted if plan.recipe is recipe]
@@ -94,3 +96,10 @@ def reproduce(
     if failed:
         print(f"aaren: {failed} of {len(wanted)} runs have no record", file=sys.stderr)
     return int(failed > 0)
+
+
+def _whole_numbers(given: Sequence[str]) -> tuple[int, ...]:
+    try:
+        return tuple(int(text) for text in given)
+    except ValueError:
+        raise ValueError(f"--horizon: expected whole numbers, received {', '.join(given)}") from None
