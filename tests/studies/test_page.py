@@ -57,6 +57,38 @@ def test_the_verdict_follows_the_numbers(tmp_path: Path) -> None:
     assert "75 runs in 5 rows, 3 to 3 seeds each" in pages["near"]
 
 
+def test_a_scale_that_few_sets_have_is_shown_and_does_not_count(tmp_path: Path) -> None:
+    """One set's runs at the paper's size leave the verdict as it is; they have a row and are named beside it."""
+    example(tmp_path / "results")
+    write_tables(tmp_path / "results", tmp_path / "before")
+    for encoder, mse in (("aaren", 0.2), ("transformer", 0.4)):
+        runs = [record("forecasting/ETTh1", encoder, seed, {"mse": mse}, variant=192, scale="paper") for seed in (0, 1)]
+        write(tmp_path / "results", runs)
+    write_tables(tmp_path / "results", tmp_path / "after")
+    before, after = ((tmp_path / name / "results.md").read_text() for name in ("before", "after"))
+    told = [line for line in before.splitlines() if line.startswith("- ")]
+    said = [line for line in after.splitlines() if line.startswith("- ")]
+    assert [line for line in said if line not in told] == [
+        "- **At other scales**, which do not count above, Aaren's margins worse: forecasting/ETTh1, 192, paper's size "
+        "(-10.0, 2 seeds)."
+    ]
+    assert len(told) == len(said) - 1
+    assert "| ETTh1, 192, paper's size | original |" in after
+
+
+def test_what_decay_changes_is_said(tmp_path: Path) -> None:
+    """Aaren with decay is set against Aaren without it, seed by seed, in the Transformer's margins."""
+    example(tmp_path / "results", 0.48)
+    write_tables(tmp_path / "results", tmp_path / "docs")
+    page = (tmp_path / "docs" / "results.md").read_text()
+    line = next(line for line in page.splitlines() if line.startswith("- **What decay changes:**"))
+    assert (
+        "over the 5 data sets that have both, Aaren with decay is on the mean 3.97 margins better than without" in line
+    )
+    assert line.count("(-4.0)") == 5
+    assert line.endswith("Worse by more than one: none.")
+
+
 def test_where_nothing_was_learned_is_said(tmp_path: Path) -> None:
     """A set on which all are worse than the last value is named and counted, and the verdict also given without it."""
     results = tmp_path / "results"

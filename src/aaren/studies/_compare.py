@@ -96,10 +96,10 @@ class Row:
             return None
         return paired_difference([own[seed] for seed in seeds], [other[seed] for seed in seeds])
 
-    def worse_by(self, encoder: str) -> float | None:
-        """How much worse an encoder is than the Transformer over shared seeds, in margins."""
-        difference = self.difference(encoder)
-        if difference is None:
+    def worse_by(self, encoder: str, than: str = REFERENCE) -> float | None:
+        """How much worse an encoder is than another over shared seeds, in margins, which are the Transformer's."""
+        difference = self.difference(encoder, than)
+        if difference is None or REFERENCE not in self.cells:
             return None
         reference = self.cells[REFERENCE].mean
         return self.metric.worse_by(reference + difference.mean, reference)
@@ -139,23 +139,23 @@ def _rows(records: Iterable[Record]) -> list[Row]:
     return sorted(rows, key=lambda row: (row.recipe, row.variant or 0, row.scale))
 
 
-def by_data_set(rows: Iterable[Row], encoder: str) -> dict[str, float]:
-    """How much worse an encoder is than the Transformer on each data set, in margins.
+def by_data_set(rows: Iterable[Row], encoder: str, than: str = REFERENCE) -> dict[str, float]:
+    """How much worse an encoder is than another on each data set, in margins.
 
     The mean over variants and scales: a data set counts once, however often it was run. A run whose metric is not a
     number makes its data set infinitely worse.
     """
     found: dict[str, list[float]] = {}
     for row in rows:
-        worse = row.worse_by(encoder)
+        worse = row.worse_by(encoder, than)
         if worse is not None:
             found.setdefault(row.recipe, []).append(worse if math.isfinite(worse) else math.inf)
     return {name: statistics.fmean(values) for name, values in found.items()}
 
 
-def overall(rows: Iterable[Row], encoder: str) -> Equivalence | None:
-    """Two one-sided tests over data sets: whether the encoder is, on the mean, within one margin of the Transformer."""
-    differences = list(by_data_set(rows, encoder).values())
+def overall(rows: Iterable[Row], encoder: str, than: str = REFERENCE) -> Equivalence | None:
+    """Two one-sided tests over data sets: whether the encoder is, on the mean, within one margin of another."""
+    differences = list(by_data_set(rows, encoder, than).values())
     if len(differences) < 2:
         return None
     if not all(math.isfinite(one) for one in differences):
