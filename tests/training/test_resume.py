@@ -241,3 +241,36 @@ def test_early_stopping_restores_the_best_weights(tmp_path: Path, monkeypatch: p
     assert result.record["training"]["validation_loss"] == 1.0
     assert bits(result.model) == seen[1]
     assert seen[1] != seen[3]
+
+
+def worsening(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every epoch validates worse than the one before."""
+
+    def validation_step(self: _Task, batch: Any, index: int) -> None:
+        self.log("validation_loss", torch.tensor(1.0 + self.current_epoch), batch_size=1)
+
+    monkeypatch.setattr(_Task, "validation_step", validation_step)
+
+
+def test_epochs_that_are_no_better_are_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that crashed long after its best epoch goes on from its last one, and still knows the best."""
+    worsening(monkeypatch)
+    straight = train(tmp_path / "straight", epochs=5, patience=5)
+    with monkeypatch.context() as patch:
+        interrupt(patch, "training_step", 4, crash)
+        with pytest.raises(RuntimeError, match="crash"):
+            train(tmp_path / "crashed", epochs=5, patience=5)
+    interrupt(monkeypatch, "training_step", 3, crash)  # an epoch that is done is not run again
+    same(train(tmp_path / "crashed", epochs=5, patience=5, resume=True), straight)
+    assert straight.record["training"]["best_epoch"] == 0
+
+
+def test_a_run_that_was_stopped_early_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after early stopping, when all but the clearing up was done, a resumed run takes no step."""
+    worsening(monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(_record, "remove_checkpoints", lambda directory: None)
+        straight = train(tmp_path, epochs=50, patience=2)
+    assert straight.record["training"]["epochs"] == 3
+    interrupt(monkeypatch, "training_step", 3, crash)
+    same(train(tmp_path, epochs=50, patience=2, resume=True), straight)

@@ -68,8 +68,8 @@ class _Shuffled(Sampler[int]):
         return iter(torch.randperm(self.size, generator=generator).tolist())
 
 
-class _Checkpoints(ModelCheckpoint):
-    """The best and the last epoch, in a folder that may have been moved before a resumed run."""
+class _Checkpoint(ModelCheckpoint):
+    """The best epoch or, without a monitor, the last, in a folder that may have been moved before a resumed run."""
 
     FILE_EXTENSION = ".safetensors"
 
@@ -80,6 +80,13 @@ class _Checkpoints(ModelCheckpoint):
 
     def _here(self, path: str) -> str:
         return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+
+class _Stopping(EarlyStopping):
+    """Early stopping; a run that it had ended takes no further step when it is resumed."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        trainer.should_stop = self.wait_count >= self.patience
 
 
 class _Task(lightning.LightningModule):
@@ -205,10 +212,11 @@ def fit(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ModelFileError(f"{folder}: cannot be written: {error.strerror or error}") from None
-    checkpoint = _Checkpoints(folder, "best", monitor=monitor, save_last=True, enable_version_counter=False)
+    checkpoint = _Checkpoint(folder, "best", monitor=monitor, enable_version_counter=False)
+    each = _Checkpoint(folder, "last", enable_version_counter=False)
     last = folder / "last.safetensors"
-    stop = EarlyStopping(monitor, patience=options.patience)
-    callbacks: list[Callback] = [checkpoint, stop]
+    # the last epoch is written after the best one, which it knows
+    callbacks: list[Callback] = [checkpoint, each, _Stopping(monitor, patience=options.patience)]
     if progress:
         callbacks.append(RichProgressBar(leave=True, console_kwargs={"stderr": True}))
     task = _Task(model, data, options)
