@@ -5,10 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 
-from aaren.data import data_sets
-from aaren.errors import RecipeError
+from aaren.data import data_sets, find_parts
+from aaren.errors import DataError, RecipeError
 from aaren.models import Forecaster
-from aaren.studies import ENCODERS, METRICS, SETTINGS, Recipe, chosen, plans, recipes
+from aaren.studies import (
+    ENCODERS,
+    METRICS,
+    SETTINGS,
+    Recipe,
+    _classification,
+    _events,
+    _forecasting,
+    chosen,
+    plans,
+    recipes,
+)
 from aaren.training import TrainingOptions
 
 NAMES = [recipe.name for recipe in recipes()]
@@ -73,3 +84,21 @@ def test_targets_choose() -> None:
     assert len(chosen(SETTINGS)) == len(recipes())
     with pytest.raises(RecipeError, match=r"received 'forecasting/ETTh11'; did you mean forecasting/ETTh1\?"):
         chosen(("forecasting/ETTh11",))
+
+
+READERS = {"forecasting": _forecasting.read, "classification": _classification.read, "events": _events.read}
+
+
+def test_recipes_read_the_sets_that_are_here() -> None:
+    """Whatever set of forecasting, classification and events is on this machine, its recipe reads and splits it."""
+    count = 0
+    for recipe in recipes():
+        (plan,) = plans([recipe], seeds=1, encoders=["aaren"], variants=recipe.variants[:1])
+        try:
+            if recipe.setting == "rl" or not (recipe.dataset.files and find_parts(recipe.dataset.name)):
+                continue
+        except DataError:  # not here
+            continue
+        assert READERS[recipe.setting](plan)
+        count += 1
+    assert count >= 1  # ETTh1 comes with the package

@@ -79,12 +79,12 @@ class Row:
 
     @property
     def learned(self) -> bool:
-        """Whether an encoder does better than without having learned anything, as far as a record tells."""
+        """Whether an encoder is better by a margin than without having learned anything, as far as a record tells."""
         name, share = self.metric.untaught
         if name not in self.simple:
             return True
-        sign = 1 if self.metric.higher_is_better else -1
-        return any(sign * (cell.mean - share * self.simple[name]) > 0 for cell in self.cells.values())
+        floor = share * self.simple[name]
+        return any(self.metric.worse_by(cell.mean, floor) < -1 for cell in self.cells.values())
 
     def difference(self, encoder: str, reference: str = REFERENCE) -> Difference | None:
         """Encoder - reference over the seeds that both have, in units of the metric; None if they share none."""

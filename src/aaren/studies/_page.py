@@ -173,8 +173,8 @@ def _untaught(rows: list[Row]) -> list[str]:
     if not idle:
         return []
     line = (
-        "- **Nothing learned:** no encoder is better than the last value, the most frequent class, a Poisson process "
-        f"or half the score of the recorded episodes, in {len(idle)} data sets ({', '.join(idle)})."
+        "- **Nothing learned:** no encoder is better by a margin than the last value, the most frequent class, a "
+        f"Poisson process or half the score of the recorded episodes, in {len(idle)} data sets ({', '.join(idle)})."
     )
     test = overall(told, "aaren") if len(by_data_set(told, "aaren")) >= LEAST_SETS else None
     if test is not None:
