@@ -40,6 +40,8 @@ def test_horizons_are_repeated_or_given_with_commas(aaren: Command, tmp_path: Pa
         (["forecasting/ETTh1", "--scale", "huge"], "expected a scale among paper, small, received 'huge'"),
         (["forecasting/ETTh1", "--horizon", "5"], "expected horizons among"),
         (["forecasting/ETTh1", "--horizon", "96,x"], "--horizon: expected whole numbers, received 96, x"),
+        (["forecasting/ETTh1", "--horizon", ","], "--horizon, --encoder: expected at least one, received none"),
+        (["forecasting/ETTh1", "--encoder", ","], "--horizon, --encoder: expected at least one, received none"),
         (["forecasting/ETTh1", "--seeds", "0"], "--seeds: expected at least 1, received 0"),
     ],
 )

@@ -63,6 +63,8 @@ def reproduce(
     if not targets and not list and tables is None:
         raise ValueError("expected a setting or SETTING/DATASET to run; `aaren reproduce --list` names all")
     horizons = _whole_numbers(names(horizon))
+    if (horizon and not horizons) or (encoder and not names(encoder)):
+        raise ValueError("--horizon, --encoder: expected at least one, received none")
     if horizons and list:
         found = [recipe for recipe in found if recipe.variants]
     encoders = names(encoder) or [*ENCODERS]
