@@ -84,6 +84,8 @@ def test_targets_choose() -> None:
     assert len(chosen(SETTINGS)) == len(recipes())
     with pytest.raises(RecipeError, match=r"received 'forecasting/ETTh11'; did you mean forecasting/ETTh1\?"):
         chosen(("forecasting/ETTh11",))
+    with pytest.raises(RecipeError, match=r"did you mean classification/UWaveGestureLibrary\?"):
+        chosen(("classification/UWave",))
 
 
 READERS = {"forecasting": _forecasting.read, "classification": _classification.read, "events": _events.read}

@@ -144,7 +144,8 @@ def chosen(targets: tuple[str, ...]) -> list[Recipe]:
         named = [recipe for recipe in recipes() if target in (recipe.setting, recipe.name)]
         if not named:
             names = [*SETTINGS, *(recipe.name for recipe in recipes())]
-            near = difflib.get_close_matches(target, names, n=1)
+            begun = [name for name in names if name.startswith(target)]
+            near = begun or difflib.get_close_matches(target, names, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise RecipeError(
                 f"expected a setting ({', '.join(SETTINGS)}) or SETTING/DATASET, received {target!r}{hint}; "
