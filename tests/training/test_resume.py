@@ -20,20 +20,26 @@ from aaren.training import TrainingResult, _record
 from aaren.training._checkpoint import SafetensorsCheckpointIO
 from aaren.training._fit import _Task
 
-DEATH = """
+ENDED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
 from training_cases import train
 from aaren.training._fit import _Task
-step = _Task.training_step
+step, number = _Task.training_step, int(sys.argv[3])
+if number == signal.SIGINT:  # one that was started in the background inherits that it is ignored
+    signal.signal(number, signal.default_int_handler)
+handler = signal.getsignal(number)
 def training_step(self, batch, index):
     if self.current_epoch == 1 and index == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)
     return step(self, batch, index)
 _Task.training_step = training_step
-train(sys.argv[2])
+try:
+    train(sys.argv[2])
+except KeyboardInterrupt:
+    sys.exit(130 if signal.getsignal(number) is handler else "Ctrl-C no longer works")
 """
 
 
@@ -86,12 +92,18 @@ def test_a_resumed_run_is_an_uninterrupted_one(
     same(train(tmp_path, resume=True), whole[0])
 
 
-def test_a_killed_run_is_resumed(whole: tuple[TrainingResult, Path], tmp_path: Path) -> None:
-    """A process that was killed in its second epoch leaves a checkpoint from which the run ends as if it had lived."""
-    arguments = [sys.executable, "-c", DEATH, str(Path(__file__).parent), str(tmp_path)]
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+def test_a_run_that_a_signal_ended_is_resumed(
+    number: int, code: int, whole: tuple[TrainingResult, Path], tmp_path: Path
+) -> None:
+    """Killed or ended by Ctrl-C in its second epoch, a run can be resumed as if it had not been; there is no model yet.
+
+    Ctrl-C ends in `KeyboardInterrupt` and works again afterwards.
+    """
+    arguments = [sys.executable, "-X", "faulthandler", "-c", ENDED, str(Path(__file__).parent), tmp_path, str(number)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(arguments, capture_output=True, timeout=100, check=False, env=environment)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert done.returncode == code, done.stderr
     assert not (tmp_path / "config.json").exists()
     same(train(tmp_path, resume=True), whole[0])
 
@@ -196,20 +208,6 @@ def test_damaged_checkpoints_are_not_resumed(whole: tuple[TrainingResult, Path],
     SafetensorsCheckpointIO().save_checkpoint({**sound, "state_dict": {"w": torch.zeros(1)}}, last)
     with pytest.raises(ModelFileError, match="checkpoint: missing tensors"):
         train(tmp_path, resume=True)
-
-
-def test_ctrl_c_is_a_keyboard_interrupt(
-    whole: tuple[TrainingResult, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C ends in `KeyboardInterrupt`, works again afterwards, leaves no model, and the run can be resumed."""
-    interrupt(monkeypatch, "training_step", 1, lambda: signal.raise_signal(signal.SIGINT))
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path)
-    assert signal.getsignal(signal.SIGINT) is before
-    assert not (tmp_path / "config.json").exists()
-    monkeypatch.undo()
-    same(train(tmp_path, resume=True), whole[0])
 
 
 def test_an_exit_is_an_exit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
