@@ -123,3 +123,21 @@ def test_results_are_made_from_records(tmp_path):
     kept = [ROOT / "docs" / "results.md", *(ROOT / "docs" / "results").rglob("*.md")]
     there = {path.relative_to(ROOT / "docs"): path.read_text() for path in kept}
     assert made == there, "aaren reproduce --tables docs"
+
+
+def test_the_readme_says_of_the_comparison_what_the_page_says():
+    """Every mean in margins, with its interval, every mean rank and count of rows of the README stands on the page."""
+    readme, page = (
+        " ".join((ROOT / name).read_text(encoding="utf-8").split()) for name in ("README.md", "docs/results.md")
+    )
+    patterns = (
+        r"\d+\.\d\d margins [^().;]*\((?:90 % interval of how much worse )?[+-]\d+\.\d\d to [+-]\d+\.\d\d",
+        r"(?:minGRU|GRU|Transformer|Aaren|Aaren with decay) \d\.\d\d\b",
+        r"over the \d+ rows",
+        r"\d+ of \d+ rows",
+        r"\d+ runs in \d+ rows",
+    )
+    for pattern in patterns:
+        found = re.findall(pattern, readme)
+        assert found, pattern
+        assert [words for words in found if words not in page] == []

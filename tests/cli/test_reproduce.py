@@ -28,6 +28,7 @@ def test_horizons_are_repeated_or_given_with_commas(aaren: Command, tmp_path: Pa
     where = ("--list", "--results", str(tmp_path))
     both = aaren("reproduce", "forecasting/ETTh1", "--horizon", "96,192", *where).out
     assert both == aaren("reproduce", "forecasting/ETTh1", "--horizon", "96", "--horizon", "192", *where).out
+    assert both == aaren("reproduce", "forecasting/ETTh1", "--horizon", "96,192,96", *where).out
     assert "0 of 50 runs recorded" in both
 
 
@@ -40,6 +41,9 @@ def test_horizons_are_repeated_or_given_with_commas(aaren: Command, tmp_path: Pa
         (["forecasting/ETTh1", "--scale", "huge"], "expected a scale among paper, small, received 'huge'"),
         (["forecasting/ETTh1", "--horizon", "5"], "expected horizons among"),
         (["forecasting/ETTh1", "--horizon", "96,x"], "--horizon: expected whole numbers, received 96, x"),
+        (["forecasting/ETTh1", "--horizon", "9_6"], "--horizon: expected whole numbers, received 9_6"),
+        (["rl", "--horizon", "96", "--list"], "expected horizons among none, received [96]"),
+        (["--horizon", "97", "--list"], "--horizon: no recipe has 97"),
         (["forecasting/ETTh1", "--horizon", ","], "--horizon, --encoder: expected at least one, received none"),
         (["forecasting/ETTh1", "--encoder", ","], "--horizon, --encoder: expected at least one, received none"),
         (["forecasting/ETTh1", "--seeds", "0"], "--seeds: expected at least 1, received 0"),

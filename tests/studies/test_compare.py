@@ -112,7 +112,7 @@ def test_variants_of_a_set_count_once(tmp_path: Path) -> None:
             ]
     write(tmp_path, records)
     rows = read_rows(tmp_path)
-    assert [row.title for row in rows[:3]] == ["ETTh1, 96", "ETTh1, 192, paper's size", "ETTh1, 192"]
+    assert [row.title for row in rows[:3]] == ["ETTh1, 96", "ETTh1, 192", "ETTh1, 192, paper's size"]
     found = overall(rows, "aaren")
     assert found is not None
     assert found.count == 2

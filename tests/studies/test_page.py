@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from study_cases import record, write
 
+from aaren.errors import DataError
 from aaren.studies import ENCODERS, write_tables
 
 SETS = {"ETTh1": 0.4, "ETTh2": 0.5, "ETTm1": 0.3, "ETTm2": 0.2, "Weather": 0.25}
@@ -50,11 +52,19 @@ def test_the_verdict_follows_the_numbers(tmp_path: Path) -> None:
         write_tables(tmp_path / name, tmp_path / f"docs-{name}")
         pages[name] = (tmp_path / f"docs-{name}" / "results.md").read_text()
     verdict = "**is equivalent** to the Transformer within the margins, though measurably worse, over 5 data sets"
-    assert f"**Aaren** {verdict}: on the mean +0.46 margins worse" in pages["near"]
-    assert "**Aaren** **is not shown to be equivalent** over 5 data sets: on the mean +3.95" in pages["far"]
+    assert f"**Aaren** {verdict}: on the mean 0.46 margins worse" in pages["near"]
+    verdict = (
+        "**is not shown to be equivalent** and is measurably worse over 5 data sets: on the mean 3.95 margins worse"
+    )
+    assert f"**Aaren** {verdict}" in pages["far"]
+    assert "worse on 5, better on 0. Worse by more than a margin: none." in pages["near"]
     assert "Worse by more than a margin: forecasting/ETT" in pages["far"]
     assert "beats all encoders in 2 of 5 rows (forecasting/ETTh1, forecasting/ETTh2)" in pages["near"]
-    assert "75 runs in 5 rows, 3 to 3 seeds each" in pages["near"]
+    assert "75 runs in 5 rows, 3 seeds each" in pages["near"]
+    assert (
+        "**Mean rank** over the 5 rows that have 3 seeds of all encoders, 1 the best: Aaren with decay 1.00"
+        in (pages["near"])
+    )
 
 
 def test_a_scale_that_few_sets_have_is_shown_and_does_not_count(tmp_path: Path) -> None:
@@ -74,6 +84,8 @@ def test_a_scale_that_few_sets_have_is_shown_and_does_not_count(tmp_path: Path) 
     ]
     assert len(told) == len(said) - 1
     assert "| ETTh1, 192, paper's size | original |" in after
+    plots = [(tmp_path / name / "results" / "parity.svg").read_text() for name in ("before", "after")]
+    assert re.findall('aria-label="[^"]*"', plots[0]) == re.findall('aria-label="[^"]*"', plots[1])
 
 
 def test_what_decay_changes_is_said(tmp_path: Path) -> None:
@@ -85,8 +97,55 @@ def test_what_decay_changes_is_said(tmp_path: Path) -> None:
     assert (
         "over the 5 data sets that have both, Aaren with decay is on the mean 3.97 margins better than without" in line
     )
+    assert "Worse by more than a margin: none." in line
     assert line.count("(-4.0)") == 5
-    assert line.endswith("Worse by more than one: none.")
+    example(tmp_path / "other", 0.32)
+    write_tables(tmp_path / "other", tmp_path / "docs")
+    page = (tmp_path / "docs" / "results.md").read_text()
+    assert "Aaren with decay is on the mean 4.01 margins worse than without" in page
+
+
+def test_the_verdict_is_given_by_setting_and_by_family(tmp_path: Path) -> None:
+    """What one setting hides of another is said, and what becomes of it where sets that share their data count once."""
+    results = tmp_path / "results"
+    example(results)
+    sets = ("Taxi-a", "Taxi-b", "Taxi-c", "Wiki", "Sin")
+    nll = {"aaren": 1.1, "transformer": 1.0}
+    write(
+        results,
+        [record(f"events/{name}", one, seed, {"nll": nll[one]}) for name in sets for one in nll for seed in range(3)],
+    )
+    write_tables(results, tmp_path / "docs")
+    page = (tmp_path / "docs" / "results.md").read_text()
+    assert (
+        "- **Aaren by setting:** forecasting 0.46 margins worse over 5 data sets (+0.46 to +0.46), equivalent, "
+        "measurably worse; event forecasting 2.00 margins worse over 5 data sets (+2.00 to +2.00), not shown to be "
+        "equivalent, measurably worse." in page
+    )
+    (line,) = (line for line in page.splitlines() if line.startswith("- **Sets that share"))
+    # ETT and Weather of forecasting, 0.46 each; Taxi, Wiki and Sin of events, 2 each
+    assert "over 5 families, on the mean 1.38 margins worse" in line
+
+
+def test_a_metric_that_is_no_number_is_the_worst_of_its_row(tmp_path: Path) -> None:
+    """A run that failed has a dash, is beaten by a simple way whichever encoder it was of, and ends no page."""
+    for encoder in ("aaren", "transformer"):
+        results = tmp_path / encoder
+        example(results)
+        failed = record(
+            "forecasting/ETTh1",
+            encoder,
+            0,
+            {"mse": float("nan"), "mae": 0.2},
+            {"linear": {"mse": 0.35, "mae": 0.4}},
+            variant=192,
+        )
+        write(results, [failed])
+        write_tables(results, tmp_path / "docs")
+        page = (tmp_path / "docs" / "results.md").read_text()
+        assert "beats all encoders in 2 of 5 rows (forecasting/ETTh1, forecasting/ETTh2)" in page
+        assert "**Aaren** **is not shown to be equivalent** over 5 data sets: on the mean inf margins worse" in page
+        assert re.search(r"^\| ETTh1, 192 \| original \|.*\[-\]", page, re.MULTILINE)
 
 
 def test_where_nothing_was_learned_is_said(tmp_path: Path) -> None:
@@ -102,16 +161,36 @@ def test_where_nothing_was_learned_is_said(tmp_path: Path) -> None:
     write(results, idle)
     write_tables(results, tmp_path / "docs")
     page = (tmp_path / "docs" / "results.md").read_text()
-    assert ", in 1 data sets (forecasting/Exchange). Without them Aaren is +0.46 margins worse over 5 (" in page
-    assert "over 6 data sets: on the mean +3.72 margins worse" in page
+    assert ", in 1 data sets (forecasting/Exchange). Without them Aaren is 0.46 margins worse over 5 (" in page
+    assert "over 6 data sets: on the mean 3.72 margins worse" in page
 
 
-def test_no_record_no_claim(tmp_path: Path) -> None:
-    """Without records the page says nothing of any encoder."""
-    write_tables(tmp_path / "none", tmp_path / "docs")
+@pytest.mark.parametrize(("mse", "learned"), [(0.97, False), (0.90, True)])
+def test_to_have_learned_takes_a_margin(tmp_path: Path, mse: float, learned: bool) -> None:
+    """A set whose encoders are a little better than the last value, within the margin, counts as one without learning.
+
+    With another horizon at which something was learned it does not.
+    """
+    simple = {"last value": {"mse": 1.0, "mae": 0.2}}
+    runs = [
+        record("forecasting/Exchange", one, 0, {"mse": mse}, simple, variant=96) for one in ("aaren", "transformer")
+    ]
+    write(tmp_path, runs)
+    write_tables(tmp_path, tmp_path / "docs")
     page = (tmp_path / "docs" / "results.md").read_text()
-    assert "equivalent" not in page
-    assert not (tmp_path / "docs" / "results").exists()
+    assert ("**Nothing learned:**" in page) is not learned
+    write(tmp_path, [record("forecasting/Exchange", "transformer", 0, {"mse": 0.5}, simple, variant=192)])
+    write_tables(tmp_path, tmp_path / "docs")
+    assert "**Nothing learned:**" not in (tmp_path / "docs" / "results.md").read_text()
+
+
+def test_no_record_no_page(tmp_path: Path) -> None:
+    """Without records nothing is written, and a page that is there stays."""
+    (tmp_path / "results.md").write_text("a page")
+    with pytest.raises(DataError, match=r"none: expected records, such as forecasting/ETTh1\.jsonl, received none"):
+        write_tables(tmp_path / "none", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.md"]
+    assert (tmp_path / "results.md").read_text() == "a page"
 
 
 def test_few_runs_are_no_verdict(tmp_path: Path) -> None:

@@ -84,8 +84,27 @@ def test_targets_choose() -> None:
     assert len(chosen(SETTINGS)) == len(recipes())
     with pytest.raises(RecipeError, match=r"received 'forecasting/ETTh11'; did you mean forecasting/ETTh1\?"):
         chosen(("forecasting/ETTh11",))
-    with pytest.raises(RecipeError, match=r"did you mean classification/UWaveGestureLibrary\?"):
-        chosen(("classification/UWave",))
+
+
+@pytest.mark.parametrize(
+    ("target", "meant"),
+    [
+        ("classification/UWave", "classification/UWaveGestureLibrary"),
+        ("forecasting/etth1", "forecasting/ETTh1"),
+        ("ETTh1", "forecasting/ETTh1"),
+        ("uwave", "classification/UWaveGestureLibrary"),
+        ("FORECASTING", "forecasting"),
+        ("events/", "events"),
+        ("hopper-medium", "rl/Hopper-medium"),
+    ],
+)
+def test_a_target_that_names_none_is_told_what_it_may_have_meant(target: str, meant: str) -> None:
+    """Case, the setting and the rest of the name may be missing; what is like nothing has no hint."""
+    with pytest.raises(RecipeError, match=rf"received '{target}'; did you mean {meant}\?"):
+        chosen((target,))
+    for nothing in ("", "zzzz"):
+        with pytest.raises(RecipeError, match=f"received '{nothing}'; `aaren reproduce --list` names all"):
+            chosen((nothing,))
 
 
 READERS = {"forecasting": _forecasting.read, "classification": _classification.read, "events": _events.read}

@@ -272,3 +272,37 @@ def test_a_run_that_was_stopped_early_is_not_trained_again(tmp_path: Path, monke
     assert straight.record["training"]["epochs"] == 3
     interrupt(monkeypatch, "training_step", 3, crash)
     same(train(tmp_path, epochs=50, patience=2, resume=True), straight)
+
+
+def test_a_run_that_diverged_is_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ended a run may also be a loss that is not finite, long before patience did."""
+
+    def validation_step(self: _Task, batch: Any, index: int) -> None:
+        loss = (2.0, 1.0, float("nan"), 1.0)[self.current_epoch]
+        self.log("validation_loss", torch.tensor(loss), batch_size=1)
+
+    monkeypatch.setattr(_Task, "validation_step", validation_step)
+    with monkeypatch.context() as patch:
+        patch.setattr(_record, "remove_checkpoints", lambda directory: None)
+        straight = train(tmp_path, epochs=4, patience=3)
+    assert (straight.record["training"]["epochs"], straight.record["training"]["best_epoch"]) == (3, 1)
+    interrupt(monkeypatch, "training_step", 3, crash)
+    resumed = train(tmp_path, epochs=4, patience=3, resume=True)
+    assert bits(resumed.model) == bits(straight.model)
+    assert resumed.record["training"] == straight.record["training"]
+
+
+def test_a_best_epoch_that_cannot_be_read_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run whose best weights are damaged or gone is refused before it trains the epochs that are left."""
+    with monkeypatch.context() as patch:
+        interrupt(patch, "training_step", 2, crash)
+        with pytest.raises(RuntimeError, match="crash"):
+            train(tmp_path)
+    best = tmp_path / "checkpoints" / "best.safetensors"
+    interrupt(monkeypatch, "training_step", 2, crash)
+    best.write_bytes(best.read_bytes()[:-1])
+    with pytest.raises(ModelFileError, match=r"best\.safetensors: not a checkpoint, or damaged.*without resuming"):
+        train(tmp_path, resume=True)
+    best.unlink()
+    with pytest.raises(ModelFileError, match=r"best\.safetensors: not a checkpoint, or damaged.*without resuming"):
+        train(tmp_path, resume=True)

@@ -123,7 +123,7 @@ def require_writable_folder(path: Path) -> None:
     """Refuse a folder that can be neither made nor written, before anything slow starts."""
     nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
     if not nearest.is_dir():
-        raise ModelFileError(f"{path}: expected a folder for the model, but {nearest} is a file; choose another name")
+        raise ModelFileError(f"{path}: expected a folder, but {nearest} is a file; choose another name")
     if not os.access(nearest, os.W_OK):
         raise ModelFileError(f"{path}: cannot be written: {nearest} does not allow it; choose another folder")
 

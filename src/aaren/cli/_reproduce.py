@@ -65,8 +65,10 @@ def reproduce(
     horizons = _whole_numbers(names(horizon))
     if (horizon and not horizons) or (encoder and not names(encoder)):
         raise ValueError("--horizon, --encoder: expected at least one, received none")
-    if horizons and list:
-        found = [recipe for recipe in found if recipe.variants]
+    if horizons and not targets:
+        found = [recipe for recipe in found if set(horizons) <= set(recipe.variants)]
+        if not found:
+            raise ValueError(f"--horizon: no recipe has {', '.join(map(str, horizons))}")
     encoders = names(encoder) or [*ENCODERS]
     wanted = plans(found, scale=scale, seeds=seeds, encoders=encoders, variants=horizons)
     if list:
@@ -101,7 +103,6 @@ def reproduce(
 
 
 def _whole_numbers(given: Sequence[str]) -> tuple[int, ...]:
-    try:
-        return tuple(int(text) for text in given)
-    except ValueError:
-        raise ValueError(f"--horizon: expected whole numbers, received {', '.join(given)}") from None
+    if not all(text.isascii() and text.isdigit() for text in given):
+        raise ValueError(f"--horizon: expected whole numbers, received {', '.join(given)}")
+    return tuple(int(text) for text in given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,11 @@ class Cell:
 
     @property
     def spread(self) -> float | None:
-        """Deviation over seeds; None with a single one."""
-        return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
+        """Deviation over seeds; None with a single one, NaN where a value is not a number."""
+        if len(self.values) < 2:
+            return None
+        finite = all(math.isfinite(value) for value in self.values.values())
+        return statistics.stdev(self.values.values()) if finite else math.nan
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def _rows(records: Iterable[Record]) -> list[Row]:
         }
         simple = {name: one[metric.name] for name, one in found[-1]["simple"].items() if metric.name in one}
         rows.append(Row(recipe, variant, scale, settings, found[-1]["data_set"], cells, simple))
-    return sorted(rows, key=lambda row: (row.recipe, row.variant or 0, row.scale))
+    return sorted(rows, key=lambda row: (row.recipe, row.variant or 0, row.scale != "small", row.scale))
 
 
 def by_data_set(rows: Iterable[Row], encoder: str, than: str = REFERENCE) -> dict[str, float]:
@@ -155,7 +158,22 @@ def by_data_set(rows: Iterable[Row], encoder: str, than: str = REFERENCE) -> dic
 
 def overall(rows: Iterable[Row], encoder: str, than: str = REFERENCE) -> Equivalence | None:
     """Two one-sided tests over data sets: whether the encoder is, on the mean, within one margin of another."""
-    differences = list(by_data_set(rows, encoder, than).values())
+    return within_margins(by_data_set(rows, encoder, than).values())
+
+
+def by_family(worse: Mapping[str, float]) -> dict[str, float]:
+    """Means over data sets that share their data: those of ETT, and those with the same name up to a hyphen."""
+    found: dict[str, list[float]] = {}
+    for name, value in worse.items():
+        setting, data_set = name.split("/")
+        family = "ETT" if data_set.startswith("ETT") else data_set.split("-")[0]
+        found.setdefault(f"{setting}/{family}", []).append(value)
+    return {family: statistics.fmean(values) for family, values in found.items()}
+
+
+def within_margins(worse: Iterable[float]) -> Equivalence | None:
+    """Two one-sided tests whether differences in margins are, on the mean, within one; None of fewer than two."""
+    differences = list(worse)
     if len(differences) < 2:
         return None
     if not all(math.isfinite(one) for one in differences):

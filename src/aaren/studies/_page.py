@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from pathlib import Path
 from typing import Any
 
-from aaren.studies._compare import REFERENCE, Row, by_data_set, overall, ranks, read_rows
+from aaren.errors import DataError
+from aaren.evaluation import Equivalence
+from aaren.studies._compare import (
+    REFERENCE,
+    Row,
+    by_data_set,
+    by_family,
+    overall,
+    ranks,
+    read_rows,
+    within_margins,
+)
 from aaren.studies._demo import demo_section
 from aaren.studies._metrics import METRICS
 from aaren.studies._plot import forest
@@ -28,12 +40,14 @@ configuration (and `decay`, for *Aaren with decay*), and a test holds it to that
 part; the test part is read once. ± is the deviation over seeds. A difference is Aaren minus Transformer, paired by
 seed, with its 95 % confidence interval. *Scale* says how much smaller than the paper's a run is
 (`aaren/studies/recipes`). The verdict is over the scale that most sets have, and a set with several horizons counts
-once, by their mean. *Status* says what the data are: **original** the published data, **partial** a part of them,
+once, by their mean. It takes the sets as independent of each other; a line gives it with those that share their data
+counted once. *Status* says what the data are: **original** the published data, **partial** a part of them,
 **substitute** other real data of the same kind, **regenerated** simulated anew, **generated** synthetic, **extra** a
 set outside of the paper. *Simple* is the best way to do the same without an encoder.
 
 Margins, fixed before the runs: forecasting 5 % of the Transformer's MSE; classification 0.02 of accuracy; events 0.05
-nats an event; offline RL 5 points of the normalised score.
+nats an event; offline RL 5 points of the normalised score. That "nothing learned" takes a margin, too, was decided
+after most of the runs.
 """
 NONE = "-"
 LEAST_SEEDS, LEAST_SETS = 3, 5  # below them the page shows what there is and draws no conclusion
@@ -48,14 +62,18 @@ def write_tables(results: Path, into: Path) -> list[Path]:
 
     Returns:
         The files written.
+
+    Raises:
+        DataError: there is no record; a page that is there is left as it is.
     """
     rows = read_rows(results)
+    if not rows:
+        raise DataError(f"{results}: expected records, such as forecasting/ETTh1.jsonl, received none")
     pages = {into / "results.md": results_page(rows, results)}
     for recipe in sorted({row.recipe for row in rows}):
         own = [row for row in rows if row.recipe == recipe]
         pages[into / "results" / f"{_page_name(recipe)}.md"] = runs_page(recipe, own)
-    if rows:
-        pages[into / "results" / "parity.svg"] = forest(_judged(rows))
+    pages[into / "results" / "parity.svg"] = forest(_judged(rows))
     for path, text in pages.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -64,17 +82,14 @@ def write_tables(results: Path, into: Path) -> list[Path]:
 
 def results_page(rows: list[Row], results: Path) -> str:
     """The page that says who is as good as whom."""
-    lines = [HEAD]
-    if rows:
-        lines += [verdict(rows), HOW]
+    lines = [HEAD, verdict(rows), HOW]
     for setting in METRICS:
         own = [row for row in rows if row.setting == setting]
         if own:
             lines += [f"## {SETTING_TITLES[setting]}", "", *_setting_table(own)]
     lines.append(demo_section(results))
-    if rows:
-        names = sorted({row.recipe for row in rows})
-        lines += ["```{toctree}", ":hidden:", "", *(f"results/{_page_name(name)}" for name in names), "```", ""]
+    names = sorted({row.recipe for row in rows})
+    lines += ["```{toctree}", ":hidden:", "", *(f"results/{_page_name(name)}" for name in names), "```", ""]
     return "\n".join(lines)
 
 
@@ -101,24 +116,27 @@ def verdict(every: list[Row]) -> str:
                 f"of the Transformer; a verdict takes {LEAST_SETS}."
             )
             continue
-        outside = sorted((name for name, value in worse.items() if value > 1), key=lambda name: -worse[name])
-        better = sorted((name for name, value in worse.items() if value < -1), key=lambda name: worse[name])
         word = "**is equivalent** to the Transformer" if test.holds else "**is not shown to be equivalent**"
-        if test.holds and (test.low > 0 or test.high < 0):  # inside the margins, and yet not the same
-            word += f" within the margins, though measurably {'worse' if test.low > 0 else 'better'},"
+        if _measurably(test):  # which it can be inside the margins, too
+            word += f" within the margins, though{_measurably(test)}," if test.holds else f" and is{_measurably(test)}"
         lines.append(
-            f"- **{TITLES[encoder]}** {word} over {test.count} data sets: on the mean {test.mean:+.2f} margins worse "
-            f"(90 % interval {test.low:+.2f} to {test.high:+.2f}; two one-sided tests, p = {test.p:.2g}). "
-            f"Worse by more than a margin: {_names(outside, worse)}. Better by more than one: {_names(better, worse)}."
+            f"- **{TITLES[encoder]}** {word} over {test.count} data sets: on the mean {_margins(test.mean)} "
+            f"({_interval(test)}; two one-sided tests, p = {test.p:.2g}). {_spread(worse)}"
         )
-    lines += _decay(rows)
-    found = ranks(row for row in rows if all(len(cell.values) >= LEAST_SEEDS for cell in row.cells.values()))
+    lines += [*_by_setting(rows), *_families(rows), *_decay(rows)]
+    complete = [
+        row
+        for row in rows
+        if row.cells.keys() == set(ENCODERS) and all(len(cell.values) >= LEAST_SEEDS for cell in row.cells.values())
+    ]
+    found = ranks(complete)
     if found:
         ordered = ", ".join(
             f"{TITLES[name]} {rank:.2f}" for name, rank in sorted(found.items(), key=lambda one: one[1])
         )
         lines.append(
-            f"- **Mean rank** over the rows that have {LEAST_SEEDS} seeds of all encoders, 1 the best: {ordered}."
+            f"- **Mean rank** over the {len(complete)} rows that have {LEAST_SEEDS} seeds of all encoders, 1 the best: "
+            f"{ordered}."
         )
     simple = [row for row in rows if row.simple and row.cells]
     if simple:
@@ -128,8 +146,8 @@ def verdict(every: list[Row]) -> str:
             + (f" ({', '.join(sorted({row.recipe for row in beaten}))})." if beaten else ".")
         )
     lines += _untaught(rows)
-    seeds = [len(cell.values) for row in rows for cell in row.cells.values()]
-    lines.append(f"- {sum(seeds)} runs in {len(rows)} rows, {min(seeds)} to {max(seeds)} seeds each.")
+    seeds = sorted(len(cell.values) for row in rows for cell in row.cells.values())
+    lines.append(f"- {sum(seeds)} runs in {len(rows)} rows, {_span(seeds)} seeds each.")
     lines += [*_other_scales(every, rows[0].scale), ""]
     lines += ["![How much worse than the Transformer each encoder is, in margins](results/parity.svg)", ""]
     return "\n".join(lines)
@@ -147,6 +165,42 @@ def _other_scales(every: list[Row], judged: str) -> list[str]:
     return [f"- **At other scales**, which do not count above, Aaren's margins worse: {'; '.join(found)}."]
 
 
+def _by_setting(rows: list[Row]) -> list[str]:
+    """The verdict setting by setting, which the one over all of them hides."""
+    lines = []
+    for encoder in ("aaren", "aaren-decay"):
+        parts = []
+        for setting in METRICS:
+            told = [row for row in rows if row.setting == setting and _pairs(row, encoder) >= LEAST_SEEDS]
+            test = overall(told, encoder) if len(by_data_set(told, encoder)) >= LEAST_SETS else None
+            if test is not None:
+                word = "equivalent" if test.holds else "not shown to be equivalent"
+                also = f",{_measurably(test)}" if _measurably(test) else ""
+                parts.append(
+                    f"{SETTING_TITLES[setting].lower()} {_margins(test.mean)} over {test.count} data sets "
+                    f"({test.low:+.2f} to {test.high:+.2f}), {word}{also}"
+                )
+        if len(parts) > 1:
+            lines.append(f"- **{TITLES[encoder]} by setting:** {'; '.join(parts)}.")
+    return lines
+
+
+def _families(rows: list[Row]) -> list[str]:
+    """The verdict with sets that share their data counted once, since a test takes sets to be independent."""
+    told = [row for row in rows if _pairs(row, "aaren") >= LEAST_SEEDS]
+    sets = by_data_set(told, "aaren")
+    families = by_family(sets)
+    test = within_margins(families.values()) if LEAST_SETS <= len(families) < len(sets) else None
+    if test is None:
+        return []
+    return [
+        f"- **Sets that share their data counted once** (ETT, Taxi, StackOverflow, those of one robot): Aaren is "
+        f"{'equivalent' if test.holds else 'not shown to be equivalent'} over {test.count} families, on the mean "
+        f"{_margins(test.mean)} ({_interval(test)}; p = {test.p:.2g})"
+        + (f", that is,{_measurably(test)}." if _measurably(test) else ".")
+    ]
+
+
 def _decay(rows: list[Row]) -> list[str]:
     """What decay changes: Aaren with it against Aaren without it, over the data sets that have both."""
     faded, plain = "aaren-decay", "aaren"
@@ -155,21 +209,17 @@ def _decay(rows: list[Row]) -> list[str]:
     test = overall(told, faded, plain) if len(changed) >= LEAST_SETS else None
     if test is None:
         return []
-    better = sorted((name for name, value in changed.items() if value < -1), key=lambda name: changed[name])
-    worse = sorted((name for name, value in changed.items() if value > 1), key=lambda name: -changed[name])
-    word = "worse" if test.mean > 0 else "better"
     return [
         f"- **What decay changes:** over the {test.count} data sets that have both, Aaren with decay is on the mean "
-        f"{abs(test.mean):.2f} margins {word} than without (90 % interval of how much worse {test.low:+.2f} to "
-        f"{test.high:+.2f}). Better by more than a margin: {_names(better, changed)}. Worse by more than one: "
-        f"{_names(worse, changed)}."
+        f"{_margins(test.mean)} than without ({_interval(test)}). {_spread(changed)}"
     ]
 
 
 def _untaught(rows: list[Row]) -> list[str]:
-    """Rows in which nothing was learned, which make any two encoders look alike, and the verdict without them."""
-    idle = sorted({row.recipe for row in rows if not row.learned})
-    told = [row for row in rows if row.learned and _pairs(row, "aaren") >= LEAST_SEEDS]
+    """Sets in which nothing was learned, which make any two encoders look alike, and the verdict without them."""
+    taught = {row.recipe for row in rows if row.learned}
+    idle = sorted({row.recipe for row in rows} - taught)
+    told = [row for row in rows if row.recipe in taught and _pairs(row, "aaren") >= LEAST_SEEDS]
     if not idle:
         return []
     line = (
@@ -178,11 +228,32 @@ def _untaught(rows: list[Row]) -> list[str]:
     )
     test = overall(told, "aaren") if len(by_data_set(told, "aaren")) >= LEAST_SETS else None
     if test is not None:
-        line += (
-            f" Without them Aaren is {test.mean:+.2f} margins worse over {test.count} (90 % interval "
-            f"{test.low:+.2f} to {test.high:+.2f}; p = {test.p:.2g})."
-        )
+        line += f" Without them Aaren is {_margins(test.mean)} over {test.count} ({_interval(test)}; p = {test.p:.2g})."
     return [line]
+
+
+def _margins(mean: float) -> str:
+    return f"{abs(mean):.2f} margins {'better' if mean < 0 else 'worse'}"
+
+
+def _interval(test: Equivalence) -> str:
+    return f"90 % interval of how much worse {test.low:+.2f} to {test.high:+.2f}"
+
+
+def _measurably(test: Equivalence) -> str:
+    """What an interval without 0 says."""
+    return " measurably worse" if test.low > 0 else " measurably better" if test.high < 0 else ""
+
+
+def _spread(worse: dict[str, float]) -> str:
+    """How differences are spread over data sets, and where they exceed a margin."""
+    up, down = (sum(sign * value > 0 for value in worse.values()) for sign in (1, -1))
+    outside = sorted((name for name, value in worse.items() if value > 1), key=lambda name: -worse[name])
+    better = sorted((name for name, value in worse.items() if value < -1), key=lambda name: worse[name])
+    return (
+        f"Median {_margins(statistics.median(worse.values()))}; worse on {up}, better on {down}. "
+        f"Worse by more than a margin: {_names(outside, worse)}. Better by more than one: {_names(better, worse)}."
+    )
 
 
 def _pairs(row: Row, encoder: str, than: str = REFERENCE) -> int:
@@ -196,7 +267,8 @@ def _names(names: list[str], worse: dict[str, float]) -> str:
 
 def _beats_all(row: Row) -> bool:
     sign = -1 if row.metric.higher_is_better else 1
-    return sign * _best_simple(row)[1] < min(sign * cell.mean for cell in row.cells.values())
+    means = [sign * cell.mean for cell in row.cells.values()]
+    return sign * _best_simple(row)[1] < min(mean if math.isfinite(mean) else math.inf for mean in means)
 
 
 def _best_simple(row: Row) -> tuple[str, float]:

@@ -143,13 +143,20 @@ def chosen(targets: tuple[str, ...]) -> list[Recipe]:
     for target in targets:
         named = [recipe for recipe in recipes() if target in (recipe.setting, recipe.name)]
         if not named:
-            names = [*SETTINGS, *(recipe.name for recipe in recipes())]
-            begun = [name for name in names if name.startswith(target)]
-            near = begun or difflib.get_close_matches(target, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = f"; did you mean {near}?" if (near := _nearest(target)) else ""
             raise RecipeError(
                 f"expected a setting ({', '.join(SETTINGS)}) or SETTING/DATASET, received {target!r}{hint}; "
                 "`aaren reproduce --list` names all"
             )
         found += [recipe for recipe in named if recipe not in found]
     return found
+
+
+def _nearest(target: str) -> str | None:
+    """The setting or recipe that a target that names none may have meant, in whatever case, with or without setting."""
+    names = [*SETTINGS, *(recipe.name for recipe in recipes())]
+    short = {part.casefold(): name for name in reversed(names) for part in (name, name.split("/")[-1])}
+    said = target.strip("/").casefold()
+    begun = [part for part in reversed(short) if said and part.startswith(said)]
+    near = ([said] if said in short else begun) or difflib.get_close_matches(said, short, n=1)
+    return short[near[0]] if near else None

@@ -42,11 +42,11 @@ def plans(
     Raises:
         RecipeError: a recipe has no such scale or variant, or an encoder is unknown.
     """
-    wanted = tuple(encoders)
+    wanted = tuple(dict.fromkeys(encoders))
     for encoder in wanted:
         if encoder not in ENCODERS:
             raise RecipeError(f"expected encoders among {', '.join(ENCODERS)}, received {encoder!r}")
-    only = tuple(variants)
+    only = tuple(dict.fromkeys(variants))
     found = []
     for recipe in recipes:
         if scale not in ("paper", *recipe.scales):

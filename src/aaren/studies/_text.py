@@ -26,13 +26,13 @@ def number(value: float | None, digits: int) -> str:
 
 def with_spread(mean: float, spread: float | None, digits: int) -> str:
     """Mean and deviation over seeds."""
-    return number(mean, digits) + ("" if spread is None else f" ± {spread:.{digits}f}")
+    return number(mean, digits) + ("" if spread is None or math.isnan(spread) else f" ± {spread:.{digits}f}")
 
 
 def interval(mean: float, low: float, high: float, digits: int) -> str:
     """A signed mean with its interval."""
     ends = "" if math.isnan(low) else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
-    return f"{mean:+.{digits}f}{ends}"
+    return "-" if math.isnan(mean) else f"{mean:+.{digits}f}{ends}"
 
 
 def table(header: list[str], rows: list[list[str]]) -> list[str]:

@@ -86,7 +86,7 @@ class _Stopping(EarlyStopping):
     """Early stopping; a run that it had ended takes no further step when it is resumed."""
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        trainer.should_stop = self.wait_count >= self.patience
+        trainer.should_stop = self.stopped_epoch > 0
 
 
 class _Task(lightning.LightningModule):
@@ -235,6 +235,8 @@ def fit(
             num_sanity_val_steps=0,
         )
         resuming = resume and last.exists()
+        if resuming:  # what is read in the end is refused before hours of training
+            SafetensorsCheckpointIO().load_checkpoint(folder / "best.safetensors")
         try:
             with matmul_precision(options.matmul_precision), _compiled(cast(nn.Module, model.encoder), options.compile):
                 trainer.fit(task, *loaders, ckpt_path=str(last) if resuming else None, weights_only=True)
