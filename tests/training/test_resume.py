@@ -306,3 +306,28 @@ def test_a_best_epoch_that_cannot_be_read_is_refused_at_once(tmp_path: Path, mon
     best.unlink()
     with pytest.raises(ModelFileError, match=r"best\.safetensors: not a checkpoint, or damaged.*without resuming"):
         train(tmp_path, resume=True)
+
+
+def test_the_score_is_that_of_the_weights_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An epoch that was killed right after its weights were kept may be worse the next time; its score is theirs."""
+    losses = iter([3.0, 2.0, 3.5, 4.0])  # the second epoch twice
+
+    def validation_step(self: _Task, batch: Any, index: int) -> None:
+        if index == 0:
+            self.found = torch.tensor(next(losses))
+        self.log("validation_loss", self.found, batch_size=1)
+
+    save = SafetensorsCheckpointIO.save_checkpoint
+
+    def stopped(self: SafetensorsCheckpointIO, checkpoint: dict[str, Any], path: Any, **more: Any) -> None:
+        if checkpoint["epoch"] == 1 and Path(path).stem == "last":
+            crash()
+        save(self, checkpoint, path, **more)
+
+    monkeypatch.setattr(_Task, "validation_step", validation_step)
+    with monkeypatch.context() as patch:
+        patch.setattr(SafetensorsCheckpointIO, "save_checkpoint", stopped)
+        with pytest.raises(RuntimeError, match="crash"):
+            train(tmp_path)
+    training = train(tmp_path, resume=True).record["training"]
+    assert (training["epochs"], training["best_epoch"], training["validation_loss"]) == (3, 1, 2.0)

@@ -244,10 +244,11 @@ def fit(
             if isinstance(error.__context__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise
-    score = checkpoint.best_model_score
-    if score is None or not bool(torch.isfinite(score)):
+    if checkpoint.best_model_score is None or not bool(torch.isfinite(checkpoint.best_model_score)):
         raise TrainingError("the validation loss is not finite: training diverged; lower the learning rate or the clip")
     best = SafetensorsCheckpointIO().load_checkpoint(checkpoint.best_model_path)
+    # of these weights, which an attempt that was killed right after it had written them may have left
+    score = best["callbacks"][checkpoint.state_key]["best_model_score"]
     task.load_state_dict(best["state_dict"])
     model.to("cpu").eval()
     return {
