@@ -127,6 +127,28 @@ def test_the_verdict_is_given_by_setting_and_by_family(tmp_path: Path) -> None:
     assert "over 5 families, on the mean 1.38 margins worse" in line
 
 
+def test_sets_of_few_test_cases_are_told_apart(tmp_path: Path) -> None:
+    """Where one case of the test part is more than a margin the set is named, and its setting judged without it too."""
+    results = tmp_path / "results"
+    accuracy = {"aaren": 0.79, "transformer": 0.8}  # half a margin worse
+    small = {"aaren": 0.7, "transformer": 0.8}  # five
+    cases = {"A": 200, "B": 200, "C": 200, "D": 200, "E": 50, "Tiny": 49}
+    for name, count in cases.items():
+        for encoder, value in (small if name == "Tiny" else accuracy).items():
+            for seed in range(3):
+                one = record(f"classification/{name}", encoder, seed, {"accuracy": value})
+                one["run"]["data"]["test_cases"] = count
+                write(results, [one])
+    write_tables(results, tmp_path / "docs")
+    page = (tmp_path / "docs" / "results.md").read_text()
+    (line,) = (line for line in page.splitlines() if line.startswith("- **Few test cases:**"))
+    assert "more than a margin (classification/Tiny 49) decide much of classification. Without them Aaren is" in line
+    assert line.endswith("0.50 margins worse over 5 data sets (+0.50 to +0.50), equivalent, measurably worse.")
+    (results / "classification" / "Tiny.jsonl").unlink()
+    write_tables(results, tmp_path / "docs")
+    assert "Few test cases" not in (tmp_path / "docs" / "results.md").read_text()
+
+
 def test_a_metric_that_is_no_number_is_the_worst_of_its_row(tmp_path: Path) -> None:
     """A run that failed has a dash, is beaten by a simple way whichever encoder it was of, and ends no page."""
     for encoder in ("aaren", "transformer"):

@@ -81,6 +81,12 @@ class Row:
         return METRICS[self.setting]
 
     @property
+    def test_cases(self) -> int | None:
+        """How many cases the test part has, where the metric is a share of them."""
+        cases = next(iter(next(iter(self.cells.values())).records.values()))["run"]["data"].get("test_cases")
+        return None if cases is None else int(cases)
+
+    @property
     def learned(self) -> bool:
         """Whether an encoder is better by a margin than without having learned anything, as far as a record tells."""
         name, share = self.metric.untaught

@@ -46,8 +46,8 @@ counted once. *Status* says what the data are: **original** the published data, 
 set outside of the paper. *Simple* is the best way to do the same without an encoder.
 
 Margins, fixed before the runs: forecasting 5 % of the Transformer's MSE; classification 0.02 of accuracy; events 0.05
-nats an event; offline RL 5 points of the normalised score. That "nothing learned" takes a margin, too, was decided
-after most of the runs.
+nats an event; offline RL 5 points of the normalised score. That "nothing learned" takes a margin, too, and that sets
+of few test cases are told apart was decided after most of the runs.
 """
 NONE = "-"
 LEAST_SEEDS, LEAST_SETS = 3, 5  # below them the page shows what there is and draws no conclusion
@@ -123,7 +123,7 @@ def verdict(every: list[Row]) -> str:
             f"- **{TITLES[encoder]}** {word} over {test.count} data sets: on the mean {_margins(test.mean)} "
             f"({_interval(test)}; two one-sided tests, p = {test.p:.2g}). {_spread(worse)}"
         )
-    lines += [*_by_setting(rows), *_families(rows), *_decay(rows)]
+    lines += [*_by_setting(rows), *_few_cases(rows), *_families(rows), *_decay(rows)]
     complete = [
         row
         for row in rows
@@ -169,20 +169,39 @@ def _by_setting(rows: list[Row]) -> list[str]:
     """The verdict setting by setting, which the one over all of them hides."""
     lines = []
     for encoder in ("aaren", "aaren-decay"):
-        parts = []
-        for setting in METRICS:
-            told = [row for row in rows if row.setting == setting and _pairs(row, encoder) >= LEAST_SEEDS]
-            test = overall(told, encoder) if len(by_data_set(told, encoder)) >= LEAST_SETS else None
-            if test is not None:
-                word = "equivalent" if test.holds else "not shown to be equivalent"
-                also = f",{_measurably(test)}" if _measurably(test) else ""
-                parts.append(
-                    f"{SETTING_TITLES[setting].lower()} {_margins(test.mean)} over {test.count} data sets "
-                    f"({test.low:+.2f} to {test.high:+.2f}), {word}{also}"
-                )
+        verdicts = {setting: _short([row for row in rows if row.setting == setting], encoder) for setting in METRICS}
+        parts = [f"{SETTING_TITLES[setting].lower()} {said}" for setting, said in verdicts.items() if said]
         if len(parts) > 1:
             lines.append(f"- **{TITLES[encoder]} by setting:** {'; '.join(parts)}.")
     return lines
+
+
+def _few_cases(rows: list[Row]) -> list[str]:
+    """Sets in which one case of the test part is more than a margin, and the verdict of their setting without them."""
+    few = {row.recipe: row.test_cases for row in rows if row.test_cases and row.test_cases * row.metric.margin < 1}
+    lines = []
+    for setting in sorted({recipe.split("/")[0] for recipe in few}):
+        kept = [row for row in rows if row.setting == setting and row.recipe not in few]
+        verdicts = {encoder: _short(kept, encoder) for encoder in ("aaren", "aaren-decay")}
+        parts = [f"{TITLES[encoder]} is {said}" for encoder, said in verdicts.items() if said]
+        if parts:
+            names = ", ".join(f"{recipe} {count}" for recipe, count in few.items() if recipe.startswith(f"{setting}/"))
+            lines.append(
+                f"- **Few test cases:** sets in which a single one is more than a margin ({names}) decide much of "
+                f"{SETTING_TITLES[setting].lower()}. Without them {'; '.join(parts)}."
+            )
+    return lines
+
+
+def _short(rows: list[Row], encoder: str) -> str:
+    """The verdict over some rows in half a line, empty where they are too few for one."""
+    told = [row for row in rows if _pairs(row, encoder) >= LEAST_SEEDS]
+    test = overall(told, encoder) if len(by_data_set(told, encoder)) >= LEAST_SETS else None
+    if test is None:
+        return ""
+    word = "equivalent" if test.holds else "not shown to be equivalent"
+    also = f",{_measurably(test)}" if _measurably(test) else ""
+    return f"{_margins(test.mean)} over {test.count} data sets ({test.low:+.2f} to {test.high:+.2f}), {word}{also}"
 
 
 def _families(rows: list[Row]) -> list[str]:
