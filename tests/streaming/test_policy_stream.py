@@ -238,6 +238,24 @@ def test_the_reward_of_a_row_that_is_left_out(
     assert begun + said(again, bad[5:]) == found
 
 
+def test_a_row_left_out_before_an_episode_is_not_of_it(
+    policy: Policy, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """After a reset a reward before the first action is refused, though the last row was left out; restarted too."""
+    live = policy.stream()
+    said(live, rows[:3])
+    live.skip(None)
+    live.reset()
+    live.save(tmp_path / "state")
+    for stream in (live, policy.stream(tmp_path / "state")):
+        with pytest.raises(DataError, match="line 5, column 'reward': expected no reward before the first action"):
+            stream.update({**rows[0], "reward": 2.0})
+        assert stream.skip({"reward": 2.0}) == ""
+        assert stream.return_to_go == 5.0
+        assert stream.update({**rows[0], "reward": 2.0}) is not None  # of the row that was left out in this episode
+        assert stream.return_to_go == 3.0
+
+
 def test_what_is_lost_with_a_row(policy: Policy, rows: list[dict[str, Any]]) -> None:
     """`skip` tells a reward that is not known, where one is due; one that is known is counted without a word."""
     live = policy.stream()

@@ -13,6 +13,7 @@ from aaren.data._checked_observation import (
     checked_reward,
     is_sound_reward,
     require_room,
+    unknown_reward,
 )
 from aaren.data._checked_order import checked_series, missing_before
 from aaren.data._checked_row import checked_row, nonfinite_of
@@ -114,5 +115,6 @@ __all__ = [
     "split_windows",
     "stratified_split",
     "uber_sequences",
+    "unknown_reward",
     "windows",
 ]

@@ -85,6 +85,11 @@ def is_sound_reward(reward: float, to_go: float, scale: float) -> bool:
     return bool(abs(to_go - reward) <= LARGEST * min(scale, 1.0))
 
 
+def unknown_reward(to_go: float) -> str:
+    """What is lost with a row that was left out, where its reward is no number that the policy can be told."""
+    return f"its reward is not known and counts as 0: the return-to-go stays {to_go:.7g}"
+
+
 def require_room(step: int, longest: int, number: int | None) -> None:
     """Refuse a step beyond the table of time steps.
 

@@ -81,6 +81,7 @@ class CRunner(Runner):
             if self.front.on_bad_row != "skip":
                 raise
             self._rows += 1
+            self.front.skip(row)
             return None
         self.front.take(checked)
         self._rows = number
@@ -130,15 +131,13 @@ class CRunner(Runner):
     def reset(self) -> None:
         """Begin a new series, sequence or episode."""
         self.front.reset()
-        if "reset" in self._call:
-            target = float(self.front.state()["return_to_go"])
-            self._raise(self._call["reset"](self._state, ctypes.c_double(target)))
-        else:
-            self._call["init"](self._state)
+        self._call["init"](self._state)
+        for number in self.front.first({}).values():
+            self._open(self._state, number)
 
     def _update(self, checked: Any, number: int) -> Arrays:
         """A checked row through the library."""
-        answer = np.full(int(self._places[-1]), np.nan)
+        answer, state = np.full(int(self._places[-1]), np.nan), self._state
         into = answer.ctypes.data_as(_DOUBLES)
         kind, token = self.manifest.kind, self.front.tokens(checked)[-1]
         arguments: list[Any] = []
@@ -151,12 +150,16 @@ class CRunner(Runner):
             values = np.ascontiguousarray(token["observation" if kind == "policy" else "values"], dtype=np.float64)
             arguments.append(values.ctypes.data_as(_DOUBLES))
             arguments += [ctypes.c_double(float(token["reward"]))] if kind == "policy" else []
-        error = self._call["update"](self._state, *arguments, into)
+        for opening in self.front.opening(checked).values():
+            state = ctypes.create_string_buffer(state.raw, len(state))
+            self._open(state, opening)
+        error = self._call["update"](state, *arguments, into)
         if error:
             text = self._text(error)
             if _NOT_FINITE in text and self.front.finite is not None:
                 self.front.require_finite({self.front.finite: np.array(np.nan)}, number)
             raise DataError(text, source="stream", line=number)
+        self._state = state
         said = {
             name: answer[start:end].reshape(shape)
             for (name, shape), start, end in zip(self._fields.items(), self._places, self._places[1:], strict=False)
@@ -166,6 +169,10 @@ class CRunner(Runner):
         if kind == "policy":
             said["action"] = said["action"].astype(np.float32)
         return {spec.name: said[spec.name] for spec in self.manifest.outputs}
+
+    def _open(self, state: Any, to_go: NDArray[Any]) -> None:
+        """Begin an episode that is to reach this return, the one number that a front has of its own."""
+        self._raise(self._call["reset"](state, ctypes.c_double(float(to_go))))
 
     def _level(self, expected: Any, level: float) -> float:
         interval = ctypes.c_double()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aaren.export._graph_names import AFTER, BEFORE
+from aaren.export._graph_names import AFTER, BEFORE, LOW
 from aaren.export._manifest import Manifest, TensorSpec
 from aaren.export._pairs import joined, paired
 from aaren.export._runner import Arrays
@@ -48,6 +48,14 @@ class GraphRunner(StepRunner):
         outputs = {spec.name: one for spec, one in zip(self._outputs, said[:count], strict=True)}
         after = {spec.name: one for spec, one in zip(self._kept, said[count:], strict=True)}
         return {**joined(outputs), **self._empty}, {**state, **after}
+
+    def stored(self, numbers: Arrays) -> Arrays:
+        """Numbers of the state as tensors of the graph; see `StepRunner.stored`."""
+        return paired(numbers, [spec for spec in self.manifest.state if spec.name.removesuffix(LOW) in numbers])
+
+    def numbers(self, state: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Two tensors of float32 as the number that they are; see `StepRunner.numbers`."""
+        return joined(state)
 
 
 def present(specs: Sequence[TensorSpec]) -> list[TensorSpec]:

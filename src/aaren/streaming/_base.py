@@ -115,7 +115,10 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
 
     @property
     def last_taken(self) -> int:
-        """Number of the last row that was taken, 0 before the first; rows after it, up to `rows`, were skipped."""
+        """Number of the last row that was taken, 0 before the first; rows after it, up to `rows`, were skipped.
+
+        In a policy's stream, the number of the last row before the episode until a row of it is taken.
+        """
         return self._last_taken
 
     @property

@@ -20,6 +20,7 @@ from aaren.data import (
     parse_row,
     readable_number,
     require_room,
+    unknown_reward,
 )
 from aaren.errors import DataError
 from aaren.models import (
@@ -178,6 +179,7 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         target = self._target if target_return is None else target_return
         self._state = begin_episodes(self.model, 1, self.mode, target)
         self._awaits_reward = False
+        self._last_taken = self._rows  # a row that was left out before is of another episode
 
     def skip(self, row: Any = None) -> str:
         """Count a row that was left out; its reward was earned, so the return-to-go falls by it all the same.
@@ -197,7 +199,7 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         if reward is not None and sound and (due or possible):
             self._count(reward)
         elif due:
-            return f"its reward is not known and counts as 0: the return-to-go stays {self.return_to_go:.7g}"
+            return unknown_reward(self.return_to_go)
         return ""
 
     def _check(self, row: Any, number: int) -> tuple[NDArray[np.float64], float | None]:

@@ -127,7 +127,7 @@ typedef struct @name@_state {
 //? policy
     uint64_t timestep;    /* steps whose action is known */
     double return_to_go;  /* in the user's units */
-    int64_t awaits_reward;
+    int64_t awaits_reward; /* 1 after an action; 2 where rows were left out and there was none */
     float action[@NAME@_ACTIONS]; /* the last one, scaled to -1 ... 1 */
 //.
     @name@_attention encoder[@NAME@_LAYERS];
@@ -254,6 +254,10 @@ int @name@_step(@name@_state *state, const double observation[@NAME@_OBSERVATION
                 @name@_action *action);
 int @name@_update(@name@_state *state, const double observation[@NAME@_OBSERVATIONS], double reward,
                   @name@_action *action);
+
+/* A row that never came to @name@_update: the policy has seen nothing of it, but its reward (NaN if it is not known)
+ * was earned, so the return to go falls by it. In the first row of an episode there is none. */
+int @name@_skip(@name@_state *state, double reward);
 //.
 
 /* Whether a state can be one: every number finite and in its range. For states from outside. */

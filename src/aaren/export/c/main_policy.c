@@ -16,3 +16,15 @@ static const char *take_row(@name@_state *state)
     printf("], \"return_to_go\": %.9g}\n", action.return_to_go);
     return 0;
 }
+
+/* A line that was refused: its reward counts, if it can be read. */
+static void leave_out(@name@_state *state, int whole)
+{
+    double reward = (double)NAN;
+    const int due = state->awaits_reward == 1;
+    const int known = whole && number_of(cells[places[@NAME@_OBSERVATIONS]], &reward) && isfinite(reward);
+    if (!known)
+        reward = (double)NAN;
+    if ((@name@_skip(state, reward) || !known) && due)
+        fprintf(stderr, "line %ld: its reward is not known and counts as 0\n", number);
+}

@@ -43,15 +43,22 @@ static int act(@name@_state *state, const float *observation, @name@_action *act
     return @NAME@_OK;
 }
 
-static int observe(@name@_state *state, double reward)
+static int earn(@name@_state *state, double reward)
 {
-    float token[PADDED(D)] ALIGNED;
     const double left = state->return_to_go - reward;
     if (!(fabs(left) <= (double)FLT_MAX * (return_scale < 1 ? return_scale : 1)))
         return @NAME@_ERROR_REWARD;
+    state->return_to_go = left;
+    return @NAME@_OK;
+}
+
+static int observe(@name@_state *state, double reward)
+{
+    float token[PADDED(D)] ALIGNED;
+    if (earn(state, reward))
+        return @NAME@_ERROR_REWARD;
     read_token(state, action_weight, action_bias, state->action, ACTIONS, token);
     state->timestep++;
-    state->return_to_go = left;
     state->awaits_reward = 0;
     return @NAME@_OK;
 }
@@ -63,15 +70,18 @@ static int advance(@name@_state *state, const double *observation, const double 
     @name@_state next = *state;
     @name@_action said;
     int error = @NAME@_OK;
-    const uint64_t waits = state->awaits_reward ? 1 : 0;
+    const uint64_t waits = state->awaits_reward == 1;
+    const int left_out = state->awaits_reward == 2 && reward && !isnan(*reward);
     if (state->timestep >= @NAME@_STEPS || state->timestep + waits >= @NAME@_STEPS)
         return @NAME@_ERROR_EPISODE;
-    if (reward ? !waits != !!isnan(*reward) : (int)waits)
+    if (!left_out && (reward ? !waits != !!isnan(*reward) : (int)waits))
         return @NAME@_ERROR_REWARD;
     if (!scaled(observation, OBSERVATIONS, 0, x))
         return @NAME@_ERROR_VALUE;
     if (waits)
         error = observe(&next, *reward);
+    else if (left_out)
+        error = earn(&next, *reward);
     if (!error)
         error = act(&next, x, &said);
     if (error)
@@ -112,7 +122,7 @@ int @name@_observe(@name@_state *state, double reward)
         return @NAME@_ERROR_POINTER;
     if (state->timestep >= @NAME@_STEPS)
         return @NAME@_ERROR_EPISODE;
-    if (!state->awaits_reward)
+    if (state->awaits_reward != 1)
         return @NAME@_ERROR_REWARD;
     @name@_state next = *state;
     const int error = observe(&next, reward);
@@ -135,12 +145,23 @@ int @name@_update(@name@_state *state, const double observation[@NAME@_OBSERVATI
     return @name@_step(state, observation, reward, action);
 }
 
+int @name@_skip(@name@_state *state, double reward)
+{
+    if (!state)
+        return @NAME@_ERROR_POINTER;
+    if (state->awaits_reward)
+        return isnan(reward) ? @NAME@_OK : earn(state, reward);
+    state->awaits_reward = 2;
+    return @NAME@_OK;
+}
+
 int @name@_check(const @name@_state *state)
 {
     if (!state)
         return @NAME@_ERROR_POINTER;
     int sound = state->timestep <= @NAME@_STEPS && isfinite(state->return_to_go);
-    sound &= state->awaits_reward == 0 || (state->awaits_reward == 1 && state->timestep < @NAME@_STEPS);
+    sound &= state->awaits_reward == 0 || state->awaits_reward == 2 ||
+             (state->awaits_reward == 1 && state->timestep < @NAME@_STEPS);
     for (int k = 0; k < ACTIONS; k++)
         sound &= fabsf(state->action[k]) <= 1;
     for (int l = 0; l < LAYERS; l++)

@@ -79,6 +79,18 @@ class Front(ABC):
     def take(self, checked: Any) -> None:
         """The row was taken: remember of it what the next one is judged by."""
 
+    def skip(self, row: Any) -> str:
+        """A row was left out; what is lost with it besides, in words for the user, empty if nothing is.
+
+        Args:
+            row: as `check` was given it; None if there was nothing to be read.
+        """
+        return ""
+
+    def opening(self, checked: Any) -> Arrays:
+        """Numbers of the step's state that are others before its first token, by name: mostly none."""
+        return {}
+
     @abstractmethod
     def line(self, number: int, said: Arrays) -> dict[str, Any]:
         """What was said after the last row, as plain data for JSON."""

@@ -47,6 +47,7 @@ def _stream(runner: NumpyRunner, *, skip: bool) -> None:
     """Rows in, lines out; with `skip` a row at fault is named on standard error and left out."""
     reader = RowReader(sys.stdin, Schema(runner.front.columns), "standard input")
     while True:
+        cells = None
         try:
             line, cells = next(reader)
             try:
@@ -58,8 +59,8 @@ def _stream(runner: NumpyRunner, *, skip: bool) -> None:
         except DataError as error:
             if not skip or error.line in (None, 1):
                 raise
-            runner.skip()
-            print(f"run.py: skipped: {error}", file=sys.stderr)
+            lost = runner.skip(cells)
+            print(f"run.py: skipped: {error}{lost and '; '}{lost}", file=sys.stderr)
             continue
         assert said is not None, "the runner's own policy is never to skip"
         sys.stdout.write(json.dumps(runner.front.line(runner.rows, said)) + "\n")

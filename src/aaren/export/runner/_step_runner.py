@@ -52,6 +52,8 @@ class StepRunner(Runner):
         try:
             checked = self.front.check(row, number)
             state, outputs = self._state, Arrays()
+            if opening := self.front.opening(checked):
+                state = {**state, **self.stored(opening)}
             with np.errstate(all="ignore"):
                 for token in self.front.tokens(checked):
                     outputs, state = self.step(token, state)
@@ -59,15 +61,24 @@ class StepRunner(Runner):
         except DataError:
             if self.front.on_bad_row != "skip":
                 raise
-            self.skip()
+            self.skip(row)
             return None
         self.front.take(checked)
         self._state, self._rows = state, number
         return outputs
 
-    def skip(self) -> None:
-        """Count a row that was left out; the state stays as it is."""
+    def skip(self, row: Any = None) -> str:
+        """Count a row that was left out; see `aaren.streaming.ModelStream.skip`."""
         self._rows += 1
+        return self.front.skip(row)
+
+    def stored(self, numbers: Arrays) -> Arrays:
+        """Numbers of the state as the step keeps them."""
+        return numbers
+
+    def numbers(self, state: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """The state as numbers, however the step keeps them."""
+        return state
 
     def state(self) -> Arrays:
         """A copy of the step's state, and of the front's with "front." before the names."""
@@ -92,7 +103,7 @@ class StepRunner(Runner):
                 if spec.name.endswith(NORMALIZER):
                     _check_weights(spec.name, state)
             rows = count_of(front.pop("rows"))
-            self.front.set_state(front, state)
+            self.front.set_state(front, self.numbers(state))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelFileError(f"state: damaged: {error}") from None
         self._rows = rows

@@ -1,0 +1,133 @@
+"""Rows that an exported policy leaves out: what they earned counts, as it does in the policy's own stream."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import export_cases as cases
+import numpy as np
+import pytest
+
+from aaren.export import export, open_export
+
+NEEDS = {"numpy": (), "c": (), "onnx": ("onnxscript", "onnxruntime"), "openvino": ("openvino",)}
+RUNTIMES = [
+    pytest.param(to, marks=pytest.mark.skipif(not all(map(find_spec, needs)), reason=f"needs {', '.join(needs)}"))
+    for to, needs in NEEDS.items()
+]
+COMPILER = shutil.which("cc")
+CASE = cases.BY_NAME["policy"]
+LEFT_OUT = [[0], [0, 1, 2, 5], [4, 9, 10]]
+Out = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Out:
+    """The export of the policy to a runtime, written at its first use; not to be changed."""
+    folder, done = tmp_path_factory.mktemp("left_out"), {}
+
+    def directory(to: str) -> Path:
+        if to == "c" and COMPILER is None:
+            pytest.skip("no C compiler on this machine")
+        if to not in done:
+            done[to] = export(CASE.model(), folder / to, to=to).directory
+        return done[to]
+
+    return directory
+
+
+def rows(left_out: list[int]) -> list[dict[str, Any]]:
+    """Twelve real rows, some with a number of the observation missing."""
+    columns = CASE.model().stream().schema.inputs
+    found = [dict(zip(columns, row, strict=True)) for row in CASE.rows(12).rows]
+    for index in left_out:
+        found[index]["observation_1"] = None
+    return found
+
+
+@pytest.mark.parametrize("left_out", LEFT_OUT, ids=str)
+@pytest.mark.parametrize("to", RUNTIMES)
+def test_their_rewards_count(to: str, left_out: list[int], out: Out, tmp_path: Path) -> None:
+    """Action and return to go are those of the stream, over a snapshot after every row too, and in the next episode."""
+    stream = CASE.model().stream(on_bad_row="skip")
+    going, restarted, other = (open_export(out(to), on_bad_row="skip") for _ in range(3))
+    for episode in range(2):
+        for number, row in enumerate(rows(left_out), 1):
+            theirs, ours, again = (one.update(row) for one in (stream, going, restarted))
+            assert (theirs is None) == (ours is None) == (number - 1 in left_out)
+            if theirs is not None:
+                np.testing.assert_allclose(ours["action"], theirs.action, rtol=0, atol=1e-5)
+                np.testing.assert_allclose(float(ours["return_to_go"]), theirs.return_to_go, rtol=1e-12)
+                assert all(np.array_equal(ours[name], again[name]) for name in ours)
+            restarted.save(tmp_path / "state")
+            restarted, other = other, restarted
+            restarted.read(tmp_path / "state")
+        for one in (stream, going, restarted):
+            one.reset()
+        assert int(going.state()["front.rows"]) == stream.rows == 12 * (episode + 1)
+
+
+@pytest.mark.parametrize("to", RUNTIMES)
+def test_an_episode_that_begins_after_a_row_that_was_left_out(to: str, out: Out) -> None:
+    """The first row of the new episode has no reward to tell, whatever became of the last row of the old one."""
+    stream, runner = CASE.model().stream(on_bad_row="skip"), open_export(out(to), on_bad_row="skip")
+    last, first = rows([0])[0], {**rows([])[0], "reward": 3.0}
+    for one in (stream, runner):
+        assert one.update(last) is None
+        one.reset()
+        assert one.update(first) is None  # a reward before the first action
+        assert one.update(first) is not None  # of the row before, which was left out
+    assert stream.return_to_go == float(runner.update({**first, "reward": 0.0})["return_to_go"]) == 3600.0 - 3.0
+
+
+def csv(many: list[dict[str, Any]]) -> str:
+    """Rows as text with a header."""
+    lines = [",".join(many[0])]
+    lines += [",".join("" if cell is None else str(cell) for cell in row.values()) for row in many]
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("to", ["numpy", "c"])
+def test_the_program_counts_them_too(to: str, out: Out, tmp_path: Path) -> None:
+    """The program with its option to skip says what the stream says, also when it is started anew for every row."""
+    many = rows([0, 1, 4, 9, 10])
+    stream = CASE.model().stream(on_bad_row="skip")
+    theirs = [said.return_to_go for said in map(stream.update, many) if said is not None]
+    command = [sys.executable, str(out(to) / "run.py"), "--on-bad-row", "skip"]
+    if to == "c":
+        assert COMPILER is not None, "the fixture has skipped"
+        command = [str(tmp_path / "model"), "--skip"]
+        sources = [str(out(to) / name) for name in ("main.c", "model.c")]
+        subprocess.run([COMPILER, "-std=c99", "-O1", "-o", command[0], *sources, "-lm"], check=True)
+    state = ["--state", str(tmp_path / "state")]
+    for texts, options in (([csv(many)], []), ([csv([row]) for row in many], state)):
+        told: list[float] = []
+        for text in texts:
+            done = subprocess.run([*command, *options], input=text, capture_output=True, text=True, check=True)
+            told += [json.loads(line)["return_to_go"] for line in done.stdout.splitlines()]
+            assert "its reward is not known" not in done.stderr
+        np.testing.assert_allclose(told, theirs, rtol=1e-6)
+
+
+@pytest.mark.parametrize("to", ["numpy", "c"])
+def test_a_reward_that_is_lost_is_told(to: str, out: Out, tmp_path: Path) -> None:
+    """Where a reward is due and cannot be read, the program says that it counts as 0."""
+    header, first, *others = csv(rows([])).splitlines(keepends=True)
+    command = [sys.executable, str(out(to) / "run.py"), "--on-bad-row", "skip"]
+    if to == "c":
+        assert COMPILER is not None, "the fixture has skipped"
+        command = [str(tmp_path / "model"), "--skip"]
+        sources = [str(out(to) / name) for name in ("main.c", "model.c")]
+        subprocess.run([COMPILER, "-std=c99", "-O1", "-o", command[0], *sources, "-lm"], check=True)
+    bad = ["x\n", others[0].rsplit(",", 1)[0] + ",\n", others[0].rsplit(",", 1)[0] + ",1e400\n"]
+    text = header + "x\n" + first + "".join(bad) + "".join(others[1:3])
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 3
+    assert done.stderr.count("its reward is not known and counts as 0") == len(bad)  # none is due before an action
