@@ -114,6 +114,25 @@ def test_int8(out: Out, tmp_path: Path) -> None:
     assert 1e-6 < result.differences["probabilities"] < 0.1
 
 
+def test_ctrl_c_after_runners_have_ended(out: Out) -> None:
+    """However many runners there were, and in whatever order they ended, a signal is one and not a crash."""
+    code = """
+import signal, sys
+from aaren.export import open_export
+first, second = open_export(sys.argv[1]), open_export(sys.argv[1])
+del first
+del second
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(out(WRITTEN[0]))], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")
+
+
 def test_nothing_is_sent_and_pytorch_is_not_needed(out: Out, tmp_path: Path) -> None:
     """An export opens and streams without PyTorch; OpenVINO's telemetry is not loaded and leaves no file."""
     case = WRITTEN[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,9 +39,9 @@ class OpenVinoRunner(GraphRunner):
 
     def __init__(self, manifest: Manifest, directory: Path, **options: Any) -> None:
         super().__init__(manifest, **options)
-        package, path = openvino(), directory / FILES[0]
+        path = directory / FILES[0]
         try:
-            network = package.Core().compile_model(path, "CPU", _OPTIONS)
+            network = _core(openvino()).compile_model(path, "CPU", _OPTIONS)
         except RuntimeError as error:
             raise ModelFileError(f"{path}: OpenVINO cannot read it: {str(error).splitlines()[-1]}") from None
         for ports, specs in zip((network.inputs, network.outputs), tensor_specs(manifest), strict=True):
@@ -78,3 +79,14 @@ def openvino() -> Any:
     """
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: it cannot be imported
     return optional("openvino", "an export to OpenVINO", "openvino")
+
+
+@functools.cache
+def _core(package: Any) -> Any:
+    """OpenVINO's Core, one for all runners of the process.
+
+    Every Core has a CPU plugin of its own, which gives the thread a stack for signals and takes it back at its end. Two
+    that do not end in reverse order leave the thread with a stack that is gone, and the next signal, such as Ctrl-C, is
+    a crash.
+    """
+    return package.Core()
