@@ -15,6 +15,7 @@ import export_cases as cases
 import numpy as np
 import pytest
 
+from aaren.errors import DataError, ModelFileError
 from aaren.export import export, open_export
 
 NEEDS = {"numpy": (), "c": (), "onnx": ("onnxscript", "onnxruntime"), "openvino": ("openvino",)}
@@ -94,40 +95,92 @@ def csv(many: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("to", ["numpy", "c"])
-def test_the_program_counts_them_too(to: str, out: Out, tmp_path: Path) -> None:
+@pytest.fixture(params=["numpy", "c"])
+def program(request: pytest.FixtureRequest, out: Out, tmp_path: Path) -> list[str]:
+    """The command that streams and skips, of an export to numpy and to C."""
+    directory = out(request.param)
+    if request.param == "numpy":
+        return [sys.executable, str(directory / "run.py"), "--on-bad-row", "skip"]
+    assert COMPILER is not None, "the fixture has skipped"
+    sources = [str(directory / name) for name in ("main.c", "model.c")]
+    subprocess.run([COMPILER, "-std=c99", "-O1", "-o", str(tmp_path / "model"), *sources, "-lm"], check=True)
+    return [str(tmp_path / "model"), "--skip"]
+
+
+def test_the_program_counts_them_too(program: list[str], tmp_path: Path) -> None:
     """The program with its option to skip says what the stream says, also when it is started anew for every row."""
     many = rows([0, 1, 4, 9, 10])
     stream = CASE.model().stream(on_bad_row="skip")
     theirs = [said.return_to_go for said in map(stream.update, many) if said is not None]
-    command = [sys.executable, str(out(to) / "run.py"), "--on-bad-row", "skip"]
-    if to == "c":
-        assert COMPILER is not None, "the fixture has skipped"
-        command = [str(tmp_path / "model"), "--skip"]
-        sources = [str(out(to) / name) for name in ("main.c", "model.c")]
-        subprocess.run([COMPILER, "-std=c99", "-O1", "-o", command[0], *sources, "-lm"], check=True)
     state = ["--state", str(tmp_path / "state")]
     for texts, options in (([csv(many)], []), ([csv([row]) for row in many], state)):
         told: list[float] = []
         for text in texts:
-            done = subprocess.run([*command, *options], input=text, capture_output=True, text=True, check=True)
+            done = subprocess.run([*program, *options], input=text, capture_output=True, text=True, check=True)
             told += [json.loads(line)["return_to_go"] for line in done.stdout.splitlines()]
             assert "its reward is not known" not in done.stderr
         np.testing.assert_allclose(told, theirs, rtol=1e-6)
 
 
-@pytest.mark.parametrize("to", ["numpy", "c"])
-def test_a_reward_that_is_lost_is_told(to: str, out: Out, tmp_path: Path) -> None:
+def test_a_reward_that_is_lost_is_told(program: list[str]) -> None:
     """Where a reward is due and cannot be read, the program says that it counts as 0."""
     header, first, *others = csv(rows([])).splitlines(keepends=True)
-    command = [sys.executable, str(out(to) / "run.py"), "--on-bad-row", "skip"]
-    if to == "c":
-        assert COMPILER is not None, "the fixture has skipped"
-        command = [str(tmp_path / "model"), "--skip"]
-        sources = [str(out(to) / name) for name in ("main.c", "model.c")]
-        subprocess.run([COMPILER, "-std=c99", "-O1", "-o", command[0], *sources, "-lm"], check=True)
     bad = ["x\n", others[0].rsplit(",", 1)[0] + ",\n", others[0].rsplit(",", 1)[0] + ",1e400\n"]
     text = header + "x\n" + first + "".join(bad) + "".join(others[1:3])
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+    done = subprocess.run(program, input=text, capture_output=True, text=True, check=True)
     assert len(done.stdout.splitlines()) == 3
-    assert done.stderr.count("its reward is not known and counts as 0") == len(bad)  # none is due before an action
+    words = "its reward is not known and counts as 0: the return-to-go stays 3600\n"
+    assert done.stderr.count(words) == len(bad)  # none is due before an action
+
+
+@pytest.mark.parametrize("to", RUNTIMES)
+@pytest.mark.parametrize("rewards", [(1e20, -1e20), (-1e300, 3.0), (7e37, 2.8e38, 1.0), (np.nan, 3.0)], ids=str)
+def test_they_count_one_after_the_other(to: str, rewards: tuple[float, ...], out: Out) -> None:
+    """Rewards that cancel, or are beyond float32, are counted in the stream's order and to the stream's result."""
+    good = rows([])
+    start = {**good[0], "reward": None}
+    stream, runner = CASE.model().stream(on_bad_row="skip"), open_export(out(to), on_bad_row="skip")
+    for row in (start, *({**good[1], "observation_1": None, "reward": reward} for reward in rewards)):
+        assert (stream.update(row) is None) == (runner.update(row) is None)
+    said, ours = stream.update({**good[2], "reward": 0.0}), runner.update({**good[2], "reward": 0.0})
+    np.testing.assert_allclose(float(ours["return_to_go"]), said.return_to_go, rtol=1e-12)
+    runner.set_state(runner.state())
+
+
+@pytest.mark.parametrize("to", RUNTIMES)
+def test_a_row_is_skipped_by_hand(to: str, out: Out) -> None:
+    """`skip` of a runner counts a row as that of the stream does, with the same word of what is lost."""
+    stream, runner = CASE.model().stream(), open_export(out(to))
+    good = rows([])
+    for one in (stream, runner):
+        one.update({**good[0], "reward": None})
+    for row in (None, {"reward": "2.5"}, {"reward": "x"}, [1.0]):
+        assert runner.skip(row) == stream.skip(row)
+    last = {**good[1], "reward": 1.0}
+    assert float(runner.update(last)["return_to_go"]) == stream.update(last).return_to_go == 3600.0 - 3.5
+    assert int(runner.state()["front.rows"]) == stream.rows == 6
+
+
+@pytest.mark.parametrize("to", ["numpy", "c", "onnx"])
+def test_a_state_that_a_runner_made_is_one(to: str, out: Out) -> None:
+    """A return that only float64 holds can be asked for, if float32 holds it scaled; its state goes back in."""
+    runner = open_export(out(to), target_return=1e40)
+    good = rows([])
+    runner.update({**good[0], "reward": None})
+    runner.set_state(runner.state())
+    with pytest.raises(DataError, match="which float32 can hold"):
+        runner.prefill([{**good[1], "reward": 0.0}])
+    assert int(runner.state()["front.rows"]) == 1
+
+
+def test_a_state_whose_halves_disagree(out: Out) -> None:
+    """What the C library awaits and what the row before was must be the same."""
+    runner = open_export(out("c"))
+    for awaits, steps in ((1, 0), (2, 0), (0, 3), (2, 3)):
+        if steps and not int(runner.state()["front.steps"]):
+            for row in rows([])[:steps]:
+                runner.update(row)
+        before = runner.state()
+        with pytest.raises(ModelFileError, match="expected awaits_reward = "):
+            runner.set_state({**before, "c.awaits_reward": np.array(awaits)})
+        assert all(np.array_equal(value, before[name]) for name, value in runner.state().items())

@@ -363,7 +363,7 @@ def test_states_that_cannot_be(change: Any, words: str, exported: Exported) -> N
         ("events", {"front.begun": np.array(1), "front.time": np.array(np.nan)}),
         ("events", {"front.mark": np.array(999)}),
         ("policy", {"front.steps": np.array(-1)}),
-        ("policy", {"front.unseen": np.array(np.inf)}),
+        ("policy", {"front.left_out": np.array(2)}),
         ("policy", {"memory.timestep": np.array(5000)}),
         ("policy", {"front.steps": np.array(7)}),
         ("policy", {"return_to_go": np.array(1e300)}),

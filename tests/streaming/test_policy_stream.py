@@ -256,6 +256,17 @@ def test_a_row_left_out_before_an_episode_is_not_of_it(
         assert stream.return_to_go == 3.0
 
 
+def test_a_row_left_out_before_the_reward_was_observed(policy: Policy, rows: list[dict[str, Any]]) -> None:
+    """After `observe` no reward is due or possible, though a row was left out between the action and its reward."""
+    live = policy.stream()
+    live.act([0.0, 1.0, 2.0])
+    assert live.skip(None) == "its reward is not known and counts as 0: the return-to-go stays 5"
+    live.observe(3.0)
+    with pytest.raises(DataError, match="expected no reward before the first action"):
+        live.update({**rows[0], "reward": 7.0})
+    assert live.return_to_go == 2.0
+
+
 def test_what_is_lost_with_a_row(policy: Policy, rows: list[dict[str, Any]]) -> None:
     """`skip` tells a reward that is not known, where one is due; one that is known is counted without a word."""
     live = policy.stream()

@@ -142,7 +142,7 @@ def test_sets_of_few_test_cases_are_told_apart(tmp_path: Path) -> None:
     write_tables(results, tmp_path / "docs")
     page = (tmp_path / "docs" / "results.md").read_text()
     (line,) = (line for line in page.splitlines() if line.startswith("- **Few test cases:**"))
-    assert "more than a margin (classification/Tiny 49) decide much of classification. Without them Aaren is" in line
+    assert "is more than a margin in classification/Tiny (49). In classification without them Aaren is" in line
     assert line.endswith("0.50 margins worse over 5 data sets (+0.50 to +0.50), equivalent, measurably worse.")
     (results / "classification" / "Tiny.jsonl").unlink()
     write_tables(results, tmp_path / "docs")

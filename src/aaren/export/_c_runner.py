@@ -58,7 +58,7 @@ class CRunner(Runner):
             part: getattr(library, f"{name}_{part}") for part in ("init", "update", "save", "load", "error_text")
         }
         if manifest.kind == "policy":
-            self._call["reset"] = getattr(library, f"{name}_reset")
+            self._call |= {part: getattr(library, f"{name}_{part}") for part in ("reset", "skip")}
         self._call["error_text"].restype = ctypes.c_char_p
         self._quantile = getattr(library, f"{name}_quantile", None)
         self._fields = answer_fields(manifest.kind, manifest.config)
@@ -80,12 +80,19 @@ class CRunner(Runner):
         except DataError:
             if self.front.on_bad_row != "skip":
                 raise
-            self._rows += 1
-            self.front.skip(row)
+            self.skip(row)
             return None
         self.front.take(checked)
         self._rows = number
         return said
+
+    def skip(self, row: Any = None) -> str:
+        """Count a row that was left out; see `Runner.skip`."""
+        self._rows += 1
+        reward, lost = self.front.skip(row)
+        if "skip" in self._call:
+            self._raise(self._call["skip"](self._state, ctypes.c_double(reward)))
+        return lost
 
     def state(self) -> Arrays:
         """The fields of a saved state by name, and what the front keeps."""
@@ -123,6 +130,7 @@ class CRunner(Runner):
         self._raise(self._call["load"](kept, record, ctypes.c_size_t(len(record))))
         try:
             rows = count_of(front.pop("rows"))
+            _require_turn(front, state)
             self.front.set_state(front, state)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelFileError(f"state: damaged: {error}") from None
@@ -131,13 +139,15 @@ class CRunner(Runner):
     def reset(self) -> None:
         """Begin a new series, sequence or episode."""
         self.front.reset()
-        self._call["init"](self._state)
-        for number in self.front.first({}).values():
-            self._open(self._state, number)
+        if "reset" in self._call:
+            target = float(self.front.first({})["return_to_go"])
+            self._raise(self._call["reset"](self._state, ctypes.c_double(target)))
+        else:
+            self._call["init"](self._state)
 
     def _update(self, checked: Any, number: int) -> Arrays:
         """A checked row through the library."""
-        answer, state = np.full(int(self._places[-1]), np.nan), self._state
+        answer = np.full(int(self._places[-1]), np.nan)
         into = answer.ctypes.data_as(_DOUBLES)
         kind, token = self.manifest.kind, self.front.tokens(checked)[-1]
         arguments: list[Any] = []
@@ -149,17 +159,15 @@ class CRunner(Runner):
                 arguments.append(ctypes.c_int64(int(checked[0].time.astype(np.int64))))
             values = np.ascontiguousarray(token["observation" if kind == "policy" else "values"], dtype=np.float64)
             arguments.append(values.ctypes.data_as(_DOUBLES))
-            arguments += [ctypes.c_double(float(token["reward"]))] if kind == "policy" else []
-        for opening in self.front.opening(checked).values():
-            state = ctypes.create_string_buffer(state.raw, len(state))
-            self._open(state, opening)
-        error = self._call["update"](state, *arguments, into)
+        if kind == "policy":
+            observed, earned = float(token["reward"]), self.front.earned(checked)
+            arguments.append(ctypes.c_double(observed if np.isnan(earned) else earned))
+        error = self._call["update"](self._state, *arguments, into)
         if error:
             text = self._text(error)
             if _NOT_FINITE in text and self.front.finite is not None:
                 self.front.require_finite({self.front.finite: np.array(np.nan)}, number)
             raise DataError(text, source="stream", line=number)
-        self._state = state
         said = {
             name: answer[start:end].reshape(shape)
             for (name, shape), start, end in zip(self._fields.items(), self._places, self._places[1:], strict=False)
@@ -169,10 +177,6 @@ class CRunner(Runner):
         if kind == "policy":
             said["action"] = said["action"].astype(np.float32)
         return {spec.name: said[spec.name] for spec in self.manifest.outputs}
-
-    def _open(self, state: Any, to_go: NDArray[Any]) -> None:
-        """Begin an episode that is to reach this return, the one number that a front has of its own."""
-        self._raise(self._call["reset"](state, ctypes.c_double(float(to_go))))
 
     def _level(self, expected: Any, level: float) -> float:
         interval = ctypes.c_double()
@@ -186,6 +190,17 @@ class CRunner(Runner):
     def _raise(self, error: int) -> None:
         if error:
             raise ModelFileError(f"state: {self._text(error)}")
+
+
+def _require_turn(front: Mapping[str, NDArray[Any]], state: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse a state of a policy in which the library awaits another reward than the front; ValueError or KeyError."""
+    if "c.awaits_reward" in state:
+        awaits, expected = (
+            int(state["c.awaits_reward"]),
+            1 if front["steps"].any() else 2 * int(front["left_out"].any()),
+        )
+        if awaits != expected:
+            raise ValueError(f"expected awaits_reward = {expected} after {front['steps']} steps, received {awaits}")
 
 
 def _count(spec: Any) -> int:

@@ -49,12 +49,12 @@ class GraphRunner(StepRunner):
         after = {spec.name: one for spec, one in zip(self._kept, said[count:], strict=True)}
         return {**joined(outputs), **self._empty}, {**state, **after}
 
-    def stored(self, numbers: Arrays) -> Arrays:
-        """Numbers of the state as tensors of the graph; see `StepRunner.stored`."""
+    def encoded(self, numbers: Arrays) -> Arrays:
+        """Numbers of the state as tensors of the graph; see `StepRunner.encoded`."""
         return paired(numbers, [spec for spec in self.manifest.state if spec.name.removesuffix(LOW) in numbers])
 
-    def numbers(self, state: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-        """Two tensors of float32 as the number that they are; see `StepRunner.numbers`."""
+    def decoded(self, state: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Two tensors of float32 as the number that they are; see `StepRunner.decoded`."""
         return joined(state)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from aaren.export._graph_runner import GraphRunner, tensor_specs
 from aaren.export._manifest import Manifest, TensorSpec
 
 FILES = ("model.xml", "model.bin")
+_OPENING = threading.Lock()  # of `_core`, which must not be made twice
 _OPTIONS = {
     "INFERENCE_PRECISION_HINT": "f32",  # some processors would take bfloat16
     "PERFORMANCE_HINT": "LATENCY",
@@ -41,7 +43,8 @@ class OpenVinoRunner(GraphRunner):
         super().__init__(manifest, **options)
         path = directory / FILES[0]
         try:
-            network = _core(openvino()).compile_model(path, "CPU", _OPTIONS)
+            with _OPENING:
+                network = _core(openvino()).compile_model(path, "CPU", _OPTIONS)
         except RuntimeError as error:
             raise ModelFileError(f"{path}: OpenVINO cannot read it: {str(error).splitlines()[-1]}") from None
         for ports, specs in zip((network.inputs, network.outputs), tensor_specs(manifest), strict=True):

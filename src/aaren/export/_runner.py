@@ -51,6 +51,17 @@ class Runner(ABC):
             DataError: the row was refused, in the words of the stream; the state is as before.
         """
 
+    @abstractmethod
+    def skip(self, row: Any = None) -> str:
+        """Count a row that was left out; the state stays as it is, but for the reward of a policy's row, which counts.
+
+        Args:
+            row: as `update` was given it; None if there was nothing to be read.
+
+        Returns:
+            What is lost with the row besides it, in words for the user; empty if nothing is.
+        """
+
     def prefill(self, rows: Sequence[Any]) -> Arrays | None:
         """Take many rows; the same as `update` of each, at once where the runtime can.
 

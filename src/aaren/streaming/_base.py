@@ -117,7 +117,7 @@ class ModelStream(ABC, Generic[AnyModel, Result]):
     def last_taken(self) -> int:
         """Number of the last row that was taken, 0 before the first; rows after it, up to `rows`, were skipped.
 
-        In a policy's stream, the number of the last row before the episode until a row of it is taken.
+        For a policy, `observe` and `reset` count as taking the rows before them.
         """
         return self._last_taken
 

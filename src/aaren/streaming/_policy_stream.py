@@ -169,6 +169,7 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
                 source="stream",
             )
         self._observe(float(reward), done)
+        self._last_taken = self._rows
 
     def reset(self, target_return: float | None = None) -> None:
         """Begin a new episode.
@@ -179,7 +180,7 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         target = self._target if target_return is None else target_return
         self._state = begin_episodes(self.model, 1, self.mode, target)
         self._awaits_reward = False
-        self._last_taken = self._rows  # a row that was left out before is of another episode
+        self._last_taken = self._rows
 
     def skip(self, row: Any = None) -> str:
         """Count a row that was left out; its reward was earned, so the return-to-go falls by it all the same.
@@ -254,7 +255,10 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
 
     @property
     def _after_skipped(self) -> bool:
-        """Whether the row before was left out, so that a reward may come though no action awaits one."""
+        """Whether the row before was left out, so that a reward may come though no action awaits one.
+
+        `observe` and `reset` draw a line under the rows before them.
+        """
         return self._rows > self._last_taken
 
     def _count(self, reward: float) -> None:

@@ -82,7 +82,7 @@ class Row:
 
     @property
     def test_cases(self) -> int | None:
-        """How many cases the test part has, where the metric is a share of them."""
+        """How many cases the test part has; None of data that are no cases."""
         cases = next(iter(next(iter(self.cells.values())).records.values()))["run"]["data"].get("test_cases")
         return None if cases is None else int(cases)
 

@@ -181,15 +181,14 @@ def _few_cases(rows: list[Row]) -> list[str]:
     few = {row.recipe: row.test_cases for row in rows if row.test_cases and row.test_cases * row.metric.margin < 1}
     lines = []
     for setting in sorted({recipe.split("/")[0] for recipe in few}):
+        names = ", ".join(f"{recipe} ({count})" for recipe, count in few.items() if recipe.startswith(f"{setting}/"))
         kept = [row for row in rows if row.setting == setting and row.recipe not in few]
         verdicts = {encoder: _short(kept, encoder) for encoder in ("aaren", "aaren-decay")}
         parts = [f"{TITLES[encoder]} is {said}" for encoder, said in verdicts.items() if said]
-        if parts:
-            names = ", ".join(f"{recipe} {count}" for recipe, count in few.items() if recipe.startswith(f"{setting}/"))
-            lines.append(
-                f"- **Few test cases:** sets in which a single one is more than a margin ({names}) decide much of "
-                f"{SETTING_TITLES[setting].lower()}. Without them {'; '.join(parts)}."
-            )
+        lines.append(
+            f"- **Few test cases:** a single one is more than a margin in {names}."
+            + (f" In {SETTING_TITLES[setting].lower()} without them {'; '.join(parts)}." if parts else "")
+        )
     return lines
 
 

@@ -255,8 +255,9 @@ int @name@_step(@name@_state *state, const double observation[@NAME@_OBSERVATION
 int @name@_update(@name@_state *state, const double observation[@NAME@_OBSERVATIONS], double reward,
                   @name@_action *action);
 
-/* A row that never came to @name@_update: the policy has seen nothing of it, but its reward (NaN if it is not known)
- * was earned, so the return to go falls by it. In the first row of an episode there is none. */
+/* A row that was left out, refused or never given: the policy has seen nothing of it, but its reward (NaN if it is not
+ * known) was earned, so the return to go falls by it. In the first row of an episode there can be none; what is given
+ * there is passed over. @NAME@_ERROR_REWARD, and no change, if the return to go would be no number that float holds. */
 int @name@_skip(@name@_state *state, double reward);
 //.
 

@@ -26,5 +26,6 @@ static void leave_out(@name@_state *state, int whole)
     if (!known)
         reward = (double)NAN;
     if ((@name@_skip(state, reward) || !known) && due)
-        fprintf(stderr, "line %ld: its reward is not known and counts as 0\n", number);
+        fprintf(stderr, "line %ld: its reward is not known and counts as 0: the return-to-go stays %.7g\n", number,
+                state->return_to_go);
 }

@@ -79,17 +79,21 @@ class Front(ABC):
     def take(self, checked: Any) -> None:
         """The row was taken: remember of it what the next one is judged by."""
 
-    def skip(self, row: Any) -> str:
-        """A row was left out; what is lost with it besides, in words for the user, empty if nothing is.
+    def skip(self, row: Any) -> tuple[float, str]:
+        """A row was left out: remember it.
 
         Args:
             row: as `check` was given it; None if there was nothing to be read.
-        """
-        return ""
 
-    def opening(self, checked: Any) -> Arrays:
-        """Numbers of the step's state that are others before its first token, by name: mostly none."""
-        return {}
+        Returns:
+            The reward that counts though the row does not, NaN if there is none; and what is lost with the row besides,
+            in words for the user, empty if nothing is.
+        """
+        return math.nan, ""
+
+    def earned(self, checked: Any) -> float:
+        """The reward of a row that goes with no action and so is in no token; NaN if there is none."""
+        return math.nan
 
     @abstractmethod
     def line(self, number: int, said: Arrays) -> dict[str, Any]:

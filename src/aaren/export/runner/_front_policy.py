@@ -22,16 +22,11 @@ from aaren.data._scale import Scaler
 from aaren.data._series import Schema
 from aaren.export.runner._front import Arrays, Front, number_of
 
-Checked = tuple[NDArray[np.float64], float]
-"""The observation, and the rewards that the step is told with it."""
+Checked = tuple[NDArray[np.float64], float | None]
 
 
 class PolicyFront(Front):
-    """As `aaren.streaming.PolicyStream` in the mode "streamed"; takes `target_return`.
-
-    The step is told of the rewards of rows that were left out with the next row that is taken. Until then they sum to
-    `unseen`, which is NaN where the row before was taken.
-    """
+    """As `aaren.streaming.PolicyStream` in the mode "streamed"; takes `target_return`."""
 
     options = ("target_return",)
 
@@ -56,57 +51,52 @@ class PolicyFront(Front):
 
     def reset(self) -> None:
         """A new episode."""
-        self.to_go, self.steps, self.unseen = self.target, 0, math.nan
+        self.to_go, self.steps, self.left_out = self.target, 0, False
 
     def first(self, state: Arrays) -> Arrays:
         """Asks for the return that was asked for."""
         return {**state, "return_to_go": np.array(self.target)}
 
     def check(self, row: Any, number: int) -> Checked:
-        """The observation, and the rewards since the last row that was taken; 0 at the start of an episode."""
+        """The observation, and the reward of the step before; None at the start of an episode."""
         parsed = parse_row(self.schema, row, row=number, source="stream")
         impute, cell = self.on_bad_row == "impute", float(parsed.values[-1])
         reward = checked_reward(
             cell,
             number,
-            first=not self.steps and (math.isnan(self.unseen) or math.isnan(cell)),
+            first=not (self.steps or (self.left_out and not math.isnan(cell))),
             infinite=bool(parsed.nonfinite[-1]),
-            to_go=self.to_go - self._owed,
+            to_go=self.to_go,
             scale=self.return_scale,
             impute=impute,
         )
         require_room(self.steps, self.longest, number)
-        observation = checked_observation(self.scaler, parsed.values[:-1], number, impute=impute)
-        return observation, self._owed + (reward or 0.0)
+        return checked_observation(self.scaler, parsed.values[:-1], number, impute=impute), reward
 
     def tokens(self, checked: Checked) -> list[Arrays]:
-        """Observation and reward."""
+        """Observation, and the reward of the action before if there was one."""
         observation, reward = checked
         return [{"observation": observation, "reward": np.array(reward if self.steps else math.nan)}]
 
-    def opening(self, checked: Checked) -> Arrays:
-        """What is still to come of the return, where the first rows were left out and there were rewards."""
-        return {} if self.steps or not checked[1] else {"return_to_go": np.array(self.to_go - checked[1])}
+    def earned(self, checked: Checked) -> float:
+        """The reward of a step for which there was no action, since the first rows were left out."""
+        return math.nan if self.steps or checked[1] is None else checked[1]
 
     def take(self, checked: Checked) -> None:
         """Count the step and the reward."""
-        self.steps, self.to_go, self.unseen = self.steps + 1, self.to_go - checked[1], math.nan
+        self.steps, self.to_go, self.left_out = self.steps + 1, self.to_go - (checked[1] or 0.0), False
 
-    def skip(self, row: Any) -> str:
+    def skip(self, row: Any) -> tuple[float, str]:
         """The reward of a row that was left out counts, but in the first row, where there can be none."""
-        reward, left = readable_number(self.schema, row, "reward"), self.to_go - self._owed
-        due, possible = bool(self.steps), not math.isnan(self.unseen)
-        self.unseen = self._owed
-        if reward is not None and is_sound_reward(reward, left, self.return_scale) and (due or possible):
-            self.unseen += reward
-        elif due:
-            return unknown_reward(left)
-        return ""
-
-    @property
-    def _owed(self) -> float:
-        """Rewards that the step is still to be told of."""
-        return 0.0 if math.isnan(self.unseen) else self.unseen
+        due, possible = self.steps > 0, self.left_out
+        self.left_out = not due
+        reward = readable_number(self.schema, row, "reward")
+        if reward is None or not is_sound_reward(reward, self.to_go, self.return_scale):
+            return math.nan, unknown_reward(self.to_go) if due else ""
+        if not (due or possible):
+            return math.nan, ""
+        self.to_go -= reward
+        return reward, ""
 
     def line(self, number: int, said: Arrays) -> dict[str, Any]:
         """As `aaren stream` writes it: row, action, return_to_go."""
@@ -114,15 +104,17 @@ class PolicyFront(Front):
         return {"row": number, "action": action, "return_to_go": float(f"{float(said['return_to_go']):.7g}")}
 
     def state(self) -> Arrays:
-        """Steps of the episode, and the rewards of rows that were left out."""
-        return {"steps": np.array(self.steps, dtype=np.int64), "unseen": np.array(self.unseen)}
+        """Steps of the episode, and whether rows were left out before the first."""
+        return {"steps": np.array(self.steps, dtype=np.int64), "left_out": np.array(self.left_out, dtype=np.int64)}
 
     def set_state(self, state: Mapping[str, NDArray[Any]], step: Mapping[str, NDArray[Any]]) -> None:
         """Take them back."""
-        steps, unseen = number_of(state["steps"], "int64"), number_of(state["unseen"], "float64")
+        steps, left_out = number_of(state["steps"], "int64"), number_of(state["left_out"], "int64")
         to_go = float(step["return_to_go"])
         if not 0 <= steps <= self.longest or max(steps - 1, 0) != int(step["memory.timestep"]):
             raise ValueError(f"{steps} steps are not what the model has seen of an episode")
-        if not is_sound_reward(0.0 if math.isnan(unseen) else unseen, to_go, self.return_scale):
-            raise ValueError(f"expected a return that float32 can hold, received {to_go}, of which {unseen} was earned")
-        self.steps, self.to_go, self.unseen = steps, to_go, unseen
+        if left_out not in (0, steps == 0):
+            raise ValueError(f"expected whether rows were left out before the first step, received {left_out}")
+        if not abs(to_go / self.return_scale) <= LARGEST:
+            raise ValueError(f"expected a return that float32 can hold, received {to_go}")
+        self.steps, self.to_go, self.left_out = steps, to_go, bool(left_out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
@@ -52,8 +53,8 @@ class StepRunner(Runner):
         try:
             checked = self.front.check(row, number)
             state, outputs = self._state, Arrays()
-            if opening := self.front.opening(checked):
-                state = {**state, **self.stored(opening)}
+            if not math.isnan(reward := self.front.earned(checked)):
+                state = self._counted(state, reward)
             with np.errstate(all="ignore"):
                 for token in self.front.tokens(checked):
                     outputs, state = self.step(token, state)
@@ -68,16 +69,19 @@ class StepRunner(Runner):
         return outputs
 
     def skip(self, row: Any = None) -> str:
-        """Count a row that was left out; see `aaren.streaming.ModelStream.skip`."""
+        """Count a row that was left out; see `Runner.skip`."""
         self._rows += 1
-        return self.front.skip(row)
+        reward, lost = self.front.skip(row)
+        if not math.isnan(reward):
+            self._state = self._counted(self._state, reward)
+        return lost
 
-    def stored(self, numbers: Arrays) -> Arrays:
-        """Numbers of the state as the step keeps them."""
+    def encoded(self, numbers: Arrays) -> Arrays:
+        """Some numbers of the state as the tensors of the step; what a subclass whose tensors are others overrides."""
         return numbers
 
-    def numbers(self, state: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-        """The state as numbers, however the step keeps them."""
+    def decoded(self, state: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """The tensors of the step as numbers; the inverse of `encoded`."""
         return state
 
     def state(self) -> Arrays:
@@ -103,7 +107,7 @@ class StepRunner(Runner):
                 if spec.name.endswith(NORMALIZER):
                     _check_weights(spec.name, state)
             rows = count_of(front.pop("rows"))
-            self.front.set_state(front, self.numbers(state))
+            self.front.set_state(front, self.decoded(state))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelFileError(f"state: damaged: {error}") from None
         self._rows = rows
@@ -113,6 +117,11 @@ class StepRunner(Runner):
         """Begin a new series, sequence or episode."""
         self._state = dict(self._first)
         self.front.reset()
+
+    def _counted(self, state: Arrays, reward: float) -> Arrays:
+        """The state after a reward that is in no token."""
+        left = self.decoded(state)["return_to_go"] - reward
+        return {**state, **self.encoded({"return_to_go": np.asarray(left)})}
 
 
 def _check(name: str, received: NDArray[Any] | None, first: NDArray[Any]) -> None:
