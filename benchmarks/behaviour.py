@@ -2,9 +2,11 @@
 
 What is measured: returns of a behaviour policy that acts by its own distribution, by its mean, and by its mean with an
 error of some deviation added to every action, as the actions of an imitation have. It tells what a policy that was
-trained on the recorded episodes can reach, and how exact its actions must be for that.
+trained on the recorded episodes can reach, and how exact its actions must be for that. With `--recorded`, also how far
+the recorded actions are from the mean of the policy: the part of an imitation's squared error that is their noise.
 
-    python benchmarks/behaviour.py $AAREN_DATA/rl/policies/HalfCheetah-ppo.npz HalfCheetah-v4
+    python benchmarks/behaviour.py $AAREN_DATA/rl/policies/HalfCheetah-ppo.npz HalfCheetah-v4 \
+        --recorded $(aaren data path HalfCheetah-medium-regenerated)
 
 What it does not say: the errors of an imitation are not independent of each other, as those here are.
 """
@@ -12,12 +14,14 @@ What it does not say: the errors of an imitation are not independent of each oth
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
+from aaren.data import Episode, read_episodes
 from aaren.data._behaviour import Behaviour
 
 
@@ -47,14 +51,27 @@ def returns(
     return np.array(found)
 
 
+def recorded_noise(behaviour: Behaviour, episodes: Sequence[Episode]) -> float:
+    """Mean squared distance of the recorded actions from those that the policy means."""
+    generator, squares = np.random.default_rng(0), []
+    for episode in episodes:
+        meant = [behaviour.act(x, step, generator, 0.0) for step, x in enumerate(episode.observations)]
+        squares.append((episode.actions - np.array(meant)) ** 2)
+    return float(np.concatenate(squares).mean())
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("policy", type=Path, metavar="POLICY.npz")
     parser.add_argument("environment", metavar="ENVIRONMENT")
     parser.add_argument("--episodes", type=int, default=40)
+    parser.add_argument("--recorded", type=Path, metavar="EPISODES.hdf5", help="episodes that the policy recorded")
     arguments = parser.parse_args()
     behaviour = Behaviour.read(arguments.policy)
+    if arguments.recorded:
+        noise = recorded_noise(behaviour, read_episodes([arguments.recorded]).episodes)
+        print(f"noise of the recorded actions: mean square {noise:.5f}")
     print("acts by                      mean   median   below 0.9 of the mean policy's median")
     usual = None
     for name, noise, error in (

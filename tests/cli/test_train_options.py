@@ -47,10 +47,10 @@ GIVEN: dict[str, Any] = {
     "compile": True,
 }
 LACKING = {
-    "forecaster": {"learning_rate_decay", "warmup_steps"},
-    "classifier": {"learning_rate_decay", "warmup_steps"},
+    "forecaster": {"warmup_steps"},
+    "classifier": {"warmup_steps"},
     "events": {"warmup_steps", "precision", "compile"},
-    "policy": {"learning_rate_decay", "patience", "compile"},
+    "policy": {"patience", "compile"},
 }
 
 

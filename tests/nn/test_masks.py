@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,13 +13,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from aaren.nn import (
     Aaren,
     AarenEncoder,
+    AarenEncoderLayer,
     CausalSelfAttention,
     GRUEncoder,
     MinGRU,
+    MinGRUEncoder,
+    MinGRUEncoderLayer,
     TransformerEncoder,
     TransformerEncoderLayer,
 )
@@ -111,6 +116,35 @@ def test_a_masked_token_repeats_the_output_before_it(module: nn.Module) -> None:
     z, _ = module(torch.randn(1, 4, WIDTH), state, torch.tensor([[F, T, F, F]]))
     torch.testing.assert_close(z[:, 0], y[:, -1])
     torch.testing.assert_close(z[0, 2:], z[0, 1].expand(2, WIDTH))
+
+
+class _Made(TorchDispatchMode):
+    """Counts the numbers of all tensors that operations make within it, views aside."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        tensors = [x for x in pytree.tree_leaves(made) if isinstance(x, Tensor) and not x._is_view()]
+        self.numbers += sum(x.numel() for x in tensors)
+        return made
+
+
+@pytest.mark.parametrize("kind", ["aaren", "gru", "mingru"])
+def test_training_on_sequences_of_unequal_lengths_is_linear_in_the_tokens(kind: str) -> None:
+    """Four times the tokens make no more than five times the numbers, forward and backward (sixteen if quadratic)."""
+    found = []
+    for tokens in (64, 256):
+        encoder = {
+            "aaren": lambda: AarenEncoder(AarenEncoderLayer(WIDTH, 2, 16), 1),
+            "gru": lambda: GRUEncoder(WIDTH, 1),
+            "mingru": lambda: MinGRUEncoder(MinGRUEncoderLayer(WIDTH, 16), 1),
+        }[kind]()
+        mask = torch.arange(tokens) < torch.tensor([[tokens // 2], [tokens]])
+        with _Made() as made:
+            encoder(torch.randn(2, tokens, WIDTH), None, mask)[0].sum().backward()
+        found.append(made.numbers)
+    assert found[1] <= 5 * found[0]
 
 
 def test_masked_tokens_leave_an_aaren_state_as_it_was(aaren_encoder: AarenEncoder) -> None:

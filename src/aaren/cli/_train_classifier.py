@@ -37,6 +37,7 @@ class ClassifierOptions(TrainOptions):
     num_layers: int = 3
     epochs: int = 100
     batch_size: int = 16
+    learning_rate_decay: float = 1.0
     patience: int = 10
 
 

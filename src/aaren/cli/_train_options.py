@@ -43,6 +43,8 @@ class TrainOptions:
         Sequences in a step.
     learning_rate
         Of the first epoch.
+    learning_rate_decay
+        Factor after each epoch.
     patience
         Epochs without improvement before stopping.
     seed
@@ -70,7 +72,7 @@ class TrainOptions:
     epochs: int = 10
     batch_size: int = 32
     learning_rate: float = 1e-3
-    learning_rate_decay: Annotated[float | None, Absent] = None
+    learning_rate_decay: float = 0.8
     warmup_steps: Annotated[int | None, Absent] = None
     patience: int = 3
     seed: int = 0

@@ -23,8 +23,12 @@ class PolicyOptions(TrainOptions):
         How often the validation part is looked at; the steps are spread evenly.
     batch_size
         Windows in a step.
+    dropout
+        Dropout probability; the paper has 0.1, but where the recorded actions are good, 0 may imitate them better.
     learning_rate
         Once warmed up.
+    learning_rate_decay
+        Factor after each epoch; the paper has 1.
     warmup_steps
         Steps over which the learning rate rises; by default a tenth of all.
     seed
@@ -39,6 +43,7 @@ class PolicyOptions(TrainOptions):
     dim_feedforward: int = 512
     batch_size: int = 64
     learning_rate: float = 1e-4
+    learning_rate_decay: float = 1.0
     warmup_steps: int | None = None
     patience: Annotated[int, Absent] = 3
     compile: Annotated[bool, Absent] = False
@@ -65,8 +70,8 @@ def policy(
 ) -> None:
     """Train a policy on recorded episodes (offline reinforcement learning) and write it to a folder.
 
-    The policy learns which action followed, given what the episode still brought. The last tenth of the episodes
-    decides which weights are kept. `aaren evaluate` then lets it act in the environment.
+    The policy learns which action followed, given what the episode still brought. Every tenth episode, at least
+    one, decides which weights are kept. `aaren evaluate` then lets it act in the environment.
 
     Parameters
     ----------

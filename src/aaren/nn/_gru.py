@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from aaren.nn._aaren import require_tokens
 
+_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
 
 class GRUEncoder(nn.Module):
     """A stack of GRU layers of one width with the encoders' call; its state is the hidden state of every layer.
@@ -57,18 +59,26 @@ class GRUEncoder(nn.Module):
         return self._forward_masked(x, hidden, mask)
 
     def _forward_masked(self, x: Tensor, hidden: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Delete the masked tokens, run, and give each masked token the output of the one before it."""
+        """Delete the masked tokens, run, and give each masked token the output of the one before it.
+
+        Layer by layer on padded tokens, as the state of each layer is its output at the last token that is kept;
+        `pack_padded_sequence` would take time quadratic in the tokens to train on a CPU.
+        """
         lengths = mask.sum(1)
         order = mask.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
-        kept = x.masked_fill(~mask[..., None], 0).gather(1, order[..., None].expand_as(x))
-        packed = nn.utils.rnn.pack_padded_sequence(
-            kept, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
-        )
-        outputs, after = self.gru(packed, hidden.transpose(0, 1).contiguous())
-        y, _ = nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True, total_length=x.shape[1])
-        after = torch.where((lengths > 0)[:, None, None], after.transpose(0, 1), hidden)
+        y = x.masked_fill(~mask[..., None], 0).gather(1, order[..., None].expand_as(x))
+        last = (lengths - 1).clamp(min=0)[:, None, None].expand(-1, 1, self.d_model)
+        after = []
+        for layer in range(self.num_layers):
+            if layer > 0:
+                y = nn.functional.dropout(y, self.gru.dropout, self.training)
+            weights = [getattr(self.gru, f"{name}_l{layer}") for name in _WEIGHTS]
+            first = hidden[None, :, layer].contiguous()
+            y, _ = torch.gru(y, first, weights, True, 1, 0.0, self.training, False, True)
+            after.append(y.gather(1, last))
+        state = torch.where((lengths > 0)[:, None, None], torch.cat(after, 1), hidden)
         y = torch.cat([hidden[:, -1:], y], 1)
-        return y.gather(1, mask.cumsum(1)[..., None].expand_as(x)), after
+        return y.gather(1, mask.cumsum(1)[..., None].expand_as(x)), state
 
     def step(
         self,
