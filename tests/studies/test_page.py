@@ -79,13 +79,33 @@ def test_a_scale_that_few_sets_have_is_shown_and_does_not_count(tmp_path: Path) 
     told = [line for line in before.splitlines() if line.startswith("- ")]
     said = [line for line in after.splitlines() if line.startswith("- ")]
     assert [line for line in said if line not in told] == [
-        "- **At other scales**, which do not count above, Aaren's margins worse: forecasting/ETTh1, 192, paper's size "
-        "(-10.0, 2 seeds)."
+        "- **Scale paper**, which does not count above: Aaren's margins worse than the Transformer (than Aaren at "
+        "scale small): forecasting/ETTh1, 192 -10.0 (-10.3), 2 seeds."
     ]
     assert len(told) == len(said) - 1
     assert "| ETTh1, 192, paper's size | original |" in after
     plots = [(tmp_path / name / "results" / "parity.svg").read_text() for name in ("before", "after")]
     assert re.findall('aria-label="[^"]*"', plots[0]) == re.findall('aria-label="[^"]*"', plots[1])
+
+
+def test_another_scale_of_many_sets_has_a_verdict_of_its_own(tmp_path: Path) -> None:
+    """Where enough sets were run at another scale, its line says how Aaren fares over them; the verdict stays."""
+    example(tmp_path / "results")
+    for name in SETS:
+        for encoder, mse in (("aaren", 0.42), ("transformer", 0.4)):
+            write(
+                tmp_path / "results",
+                [
+                    record(f"forecasting/{name}", encoder, seed, {"mse": mse + 0.001 * seed}, variant=192, scale="long")
+                    for seed in range(3)
+                ],
+            )
+    write_tables(tmp_path / "results", tmp_path / "docs")
+    page = (tmp_path / "docs" / "results.md").read_text()
+    line = next(line for line in page.splitlines() if line.startswith("- **Scale long**"))
+    assert "which does not count above: Aaren is 1.00 margins worse over 5 data sets (" in line
+    assert line.count("+1.0 (") == len(SETS)
+    assert "on the mean 0.46 margins worse" in page
 
 
 def test_what_decay_changes_is_said(tmp_path: Path) -> None:

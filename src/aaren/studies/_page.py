@@ -148,21 +148,33 @@ def verdict(every: list[Row]) -> str:
     lines += _untaught(rows)
     seeds = sorted(len(cell.values) for row in rows for cell in row.cells.values())
     lines.append(f"- {sum(seeds)} runs in {len(rows)} rows, {_span(seeds)} seeds each.")
-    lines += [*_other_scales(every, rows[0].scale), ""]
+    lines += [*_other_scales(every, rows), ""]
     lines += ["![How much worse than the Transformer each encoder is, in margins](results/parity.svg)", ""]
     return "\n".join(lines)
 
 
-def _other_scales(every: list[Row], judged: str) -> list[str]:
-    """How Aaren fares in the rows that the verdict leaves out since most sets were not run at their scale."""
-    found = []
-    for row in every:
-        worse = row.worse_by("aaren")
-        if row.scale != judged and worse is not None:
-            found.append(f"{row.setting}/{row.title} ({worse:+.1f}, {_pairs(row, 'aaren')} seeds)")
-    if not found:
-        return []
-    return [f"- **At other scales**, which do not count above, Aaren's margins worse: {'; '.join(found)}."]
+def _other_scales(every: list[Row], judged: list[Row]) -> list[str]:
+    """How Aaren fares at each scale that the verdict leaves out since most sets were not run at it."""
+    usual, lines = {(row.recipe, row.variant): row for row in judged}, []
+    for scale in sorted({row.scale for row in every} - {judged[0].scale}):
+        rows = [row for row in every if row.scale == scale]
+        found = []
+        for row in rows:
+            worse, before = row.worse_by("aaren"), usual.get((row.recipe, row.variant))
+            if worse is None:
+                continue
+            name = row.recipe + ("" if row.variant is None else f", {row.variant}")
+            change = ""
+            if before is not None and "aaren" in before.cells:
+                change = f" ({row.metric.worse_by(row.cells['aaren'].mean, before.cells['aaren'].mean):+.1f})"
+            found.append(f"{name} {worse:+.1f}{change}, {_pairs(row, 'aaren')} seeds")
+        if found:
+            pooled = f"Aaren is {short}. " if (short := _short(rows, "aaren")) else ""
+            lines.append(
+                f"- **Scale {scale}**, which does not count above: {pooled}Aaren's margins worse than the Transformer "
+                f"(than Aaren at scale {judged[0].scale}): {'; '.join(found)}."
+            )
+    return lines
 
 
 def _by_setting(rows: list[Row]) -> list[str]:
