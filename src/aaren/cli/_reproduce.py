@@ -35,9 +35,9 @@ def reproduce(
     targets
         Settings (forecasting, classification, events, rl) or SETTING/DATASET, such as forecasting/ETTh1.
     scale
-        "paper" for the paper's sizes, or a smaller budget that the recipes name.
+        "paper" for the paper's sizes, or a smaller budget that the recipes name: small, and for rl no-dropout.
     seeds
-        Number of seeds.
+        Number of seeds, at most 1000.
     encoder
         Only these of aaren, aaren-decay, transformer, gru, mingru; repeat it, or give several with commas.
     horizon
@@ -55,8 +55,8 @@ def reproduce(
     from aaren.studies import ENCODERS, chosen, is_done, plans, recipes, write_tables
     from aaren.studies import reproduce as run_plans
 
-    if seeds < 1:
-        raise ValueError(f"--seeds: expected at least 1, received {seeds}")
+    if not 1 <= seeds <= 1000:
+        raise ValueError(f"--seeds: expected 1 to 1000, received {seeds}")
     found = chosen(targets) if targets else [*recipes()]
     if tables is not None:
         require_writable_folder(tables)
