@@ -67,9 +67,11 @@ The model without PyTorch: a folder that runs on numpy alone, checked against th
     aaren export model out --to numpy
     aaren verify out --data data.csv
 
-Tables are CSV (also .gz) or Parquet with a header. Missing cells (empty, NA, NaN, null, ?) are allowed everywhere.
+Tables are CSV (also .gz) or Parquet with a header. Values may be missing
+(empty, NA, NaN, null, ?); times, marks and names of series may not.
 
-Exit codes: 0 done, 1 input or machine at fault (one line says how), 2 command line at fault, 130 Ctrl-C.
+Exit codes: 0 done, 1 input, machine or the value of an option at fault (one
+line says how), 2 an argument unknown or missing, 130 Ctrl-C.
 AAREN_DEBUG=1 shows tracebacks. `aaren VERB --help` says more of each verb.
 """
 

@@ -14,7 +14,7 @@ from aaren.errors import DataError
 Flag = Parameter(negative=())
 LEGEND = """\
 original: the published data; partial: a part of them; substitute: other real data of the same kind, never reported
-under the original's name; regenerated: simulated anew; extra: not in the paper.
+under the original's name; regenerated: simulated anew; generated: synthetic; extra: not in the paper.
 `aaren data path NAME` says where to get what is not here."""
 
 
@@ -23,9 +23,10 @@ def list_sets(
     setting: Literal["forecasting", "classification", "events", "rl", "streaming"] | None = None,
     json: Annotated[bool, Flag] = False,
 ) -> None:
-    """Data sets that have a name here: status, row of the paper, whether they are on this machine, licence.
+    """Data sets that have a name here: status, whether they are on this machine, licence.
 
-    Sets are looked for in the folder that AAREN_DATA names, then in ~/.cache/aaren/data. Nothing is fetched.
+    Of a substitute, the row of the paper that it stands for. Sets are looked for in the folder that AAREN_DATA names,
+    then in aaren/data of the user's cache (~/.cache), then in the package, which has ETTh1. Nothing is fetched.
 
     Parameters
     ----------

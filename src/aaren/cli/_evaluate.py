@@ -58,7 +58,7 @@ def evaluate(
 ) -> None:
     """Errors of a model on data, beside simple ways to do the same.
 
-    Where the data are not the very file of the training, a line on standard error says so.
+    Where the data are no file that the model was trained or tested with, a line on standard error says so.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def evaluate(
         training. A file that an event model was not trained on is not split.
     windows
         Of a classifier: rows of a window; DATA is a recording with a class in every row, cut as in training, and of
-        the recording of the training itself only the test part is taken. By default as in training.
+        the recording of the training itself only the test part is taken, if it had one. By default as in training.
     label
         With --windows: the column of the class; by default that of the training, or else the last one.
     episodes

@@ -30,7 +30,7 @@ def regenerate(
     Parameters
     ----------
     environment
-        Id of Ant, HalfCheetah, Hopper or Walker2d; version 4 (HalfCheetah-v4) is the closest to D4RL.
+        Ant-v4, HalfCheetah-v4, Hopper-v4 or Walker2d-v4; later versions observe and reward otherwise.
     level
         Who acts: a medium policy, an expert, or (medium-replay) random, weak and medium ones as in a training.
     policies

@@ -35,7 +35,8 @@ def reproduce(
     targets
         Settings (forecasting, classification, events, rl) or SETTING/DATASET, such as forecasting/ETTh1.
     scale
-        "paper" for the paper's sizes, or a smaller budget that the recipes name: small, and for rl no-dropout.
+        "paper" for the paper's sizes, or another scale that the recipes name: small, mostly a smaller budget, and for
+        rl no-dropout.
     seeds
         Number of seeds, at most 1000.
     encoder

@@ -38,7 +38,7 @@ def serve(
     model
         Model directory, as `aaren train` writes it.
     host
-        Address to listen at. Other addresses than 127.0.0.1 need --tokens.
+        Address to listen at. Without --tokens only those of this machine itself: 127.0.0.1, ::1, localhost.
     port
         Port to listen at; 0 takes a free one.
     tokens
@@ -53,7 +53,8 @@ def serve(
     capacity
         Streams in memory. With --store the least recently used go to the disk; without, one more is refused.
     on_bad_row
-        For a row with infinity: refuse it, skip it, or take an infinite cell as missing.
+        For a row with infinity: refuse it, skip it, or impute: take an infinite cell as missing (of a policy, a missing
+        one too as the training mean; not for event models).
     max_gap
         Of a forecaster: rows that may be missing between two rows, by default 1000; they are passed through as missing
         values, each at about the cost of a row. A request may have 4,096 rows and missing rows in all, but for its

@@ -69,8 +69,8 @@ def stream(
         With --state: rows between two snapshots; by default 1000.
     on_bad_row
         For a row with infinity, or that cannot be read: stop with an error; skip it, with a line on standard error
-        (of a policy, its reward counts all the same if it can be read); or take an infinite cell as missing, and stop
-        at what cannot be read.
+        (of a policy, its reward counts all the same if it can be read); or impute: take an infinite cell as missing
+        (of a policy, a missing one too as the training mean; not for event models), and stop at what cannot be read.
     max_gap
         Of a forecaster: rows that may be missing between two rows, by default 10000; they are passed through as missing
         values.

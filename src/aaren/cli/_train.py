@@ -49,7 +49,7 @@ def forecaster(
     """Train a forecaster on a table and write it to a folder.
 
     The table is split in time. The first part trains, the second decides when to stop, the third is read once, at
-    the end, for the errors that are printed and recorded, beside three simple forecasts.
+    the end, for the errors that are printed and recorded, beside simple forecasts.
 
     Parameters
     ----------

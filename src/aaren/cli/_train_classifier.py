@@ -60,8 +60,9 @@ def classifier(
 ) -> None:
     """Train a classifier on labelled series and write it to a folder.
 
-    A part of every class is set aside: it decides when to stop and how sure the probabilities are. The test file is
-    read once, at the end, for the accuracies that are printed and recorded, beside two simple classifiers.
+    A part of every class of two cases or more is set aside: it decides when to stop and how sure the probabilities are.
+    The test file is read once, at the end, for the accuracies that are printed and recorded, beside two simple
+    classifiers.
 
     With --windows, TRAIN is one long recording with a class in every row. It is cut in time, its last part tests, and
     each part is cut into windows that share no row and cross no change of the class.

@@ -82,11 +82,12 @@ def policy(
     output
         Folder for the model: config.json, model.safetensors, preprocessing.json, MODEL_CARD.md, record.jsonl.
     steps
-        Steps of the optimizer; the paper has 100,000.
+        Steps of the optimizer, rounded up to a multiple of the epochs; the paper has 100,000.
     context
         Steps of a training window, K; "all" for whole episodes.
     target_return
-        The return that the policy is to ask for; by default that of Decision Transformer, or the best in the data.
+        The return that the policy is to ask for; by default that of Decision Transformer, or the best of the training
+        episodes.
     action_bounds
         Least and greatest value of every number of an action.
     encoder

@@ -60,12 +60,13 @@ def regenerate(
 ) -> NDArray[np.float64]:
     """Record episodes of trained policies in D4RL's layout.
 
-    "medium" and "expert" are one policy each, with its own noise. "medium-replay" stands for the memory of a training:
-    of its steps, a share that falls from 0.6 to 0 over the first half is uniformly random; the rest is of a weak
-    policy in the first fifth and of the medium one after it, with noise that falls from 0.3 to 0.
+    "medium" and "expert" are one policy each, with its own noise: Walker2d's expert with 0.3 of it; Ant's medium one
+    has none, and gets noise of deviation 0.1. "medium-replay" stands for the memory of a training: of its steps, a
+    share that falls from 0.6 to 0 over the first half is uniformly random; the rest is of a weak policy in the first
+    fifth and of the medium one after it, with noise that falls from 0.3 to 0.
 
     Args:
-        environment: id of Ant, HalfCheetah, Hopper or Walker2d, such as "HalfCheetah-v4".
+        environment: "Ant-v4", "HalfCheetah-v4", "Hopper-v4" or "Walker2d-v4".
         level: "medium", "medium-replay" or "expert".
         policies: folder with `HalfCheetah-ppo.npz` and so on.
         output: HDF5 file to write; an existing one is replaced as a whole.

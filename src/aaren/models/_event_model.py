@@ -88,9 +88,9 @@ class EventModel(Model[EventConfig, EventPreprocessing]):
         \log p = \sum_{i \ge 2} \left( \log p(\tau_i) + \log p(m_i) \right) + \log P(\tau > end - t_n)
 
     A token is the embedding of its mark, and, with `intervals`, of the logarithm of the interval before it; the
-    sinusoidal encoding of its time since the start is added before every layer. Time is in units of the mean training
-    interval. An interval of 0, which a simple process does not have, counts as half of the smallest positive one of
-    the training part. The first event of a sequence is not scored.
+    sinusoidal encoding of its time since the start is added before every layer (of a GRU, before the first). Time is in
+    units of the mean training interval. An interval of 0, which a simple process does not have, counts as half of the
+    smallest positive one of the training part. The first event of a sequence is not scored.
 
     Args:
         config: an `EventConfig`, or leave it out and give its fields by name.

@@ -38,12 +38,13 @@ HOW = """## How to read it
 All encoders of a row are trained by one function from one recipe; what differs is the field `encoder` of the
 configuration (and `decay`, for *Aaren with decay*), and a test holds it to that. Weights are chosen on a validation
 part; the test part is read once. ± is the deviation over seeds. A difference is Aaren minus Transformer, paired by
-seed, with its 95 % confidence interval. *Scale* says how much smaller than the paper's a run is
-(`aaren/studies/recipes`). The verdict is over the scale that most sets have, and a set with several horizons counts
-once, by their mean. It takes the sets as independent of each other; a line gives it with those that share their data
-counted once. *Status* says what the data are: **original** the published data, **partial** a part of them,
-**substitute** other real data of the same kind, **regenerated** simulated anew, **generated** synthetic, **extra** a
-set outside of the paper. *Simple* is the best way to do the same without an encoder.
+seed, with its 95 % confidence interval. *Scale* names in which settings a run differs from the paper's
+(`aaren/studies/recipes`); *small* is mostly a smaller model and budget. The verdict is over the scale that most sets
+have, and a set with several horizons counts once, by their mean. It takes the sets as independent of each other; a
+line gives it with those that share their data counted once. *Status* says what the data are: **original** the
+published data, **partial** a part of them, **substitute** other real data of the same kind, **regenerated** simulated
+anew, **generated** synthetic, **extra** a set outside of the paper. *Simple* is the best way to do the same without an
+encoder.
 
 Margins, fixed before the runs: forecasting 5 % of the Transformer's MSE; classification 0.02 of accuracy; events 0.05
 nats an event; offline RL 5 points of the normalised score. That "nothing learned" takes a margin, too, and that sets

@@ -31,7 +31,7 @@ class Recipe:
         data: how the set is read and split.
         model: the paper's hyperparameters, without the encoder.
         training: the paper's training options.
-        scales: for each named scale, what of model, training and data is smaller.
+        scales: for each named scale, what of model, training and data differs.
     """
 
     name: str

@@ -22,8 +22,8 @@ def run(plan: Plan, directory: Path) -> dict[str, Any]:
 
     Returns:
         metrics: mean return and D4RL's normalised score, of acting as trained (windowed: the last steps are read again
-        before each action) and in constant time (streamed: the whole episode is kept); simple: the mean of the
-        episodes that it learned from; run: the record of the training.
+        before each action) and in constant time (streamed: the whole episode is kept); simple: the mean of all
+        complete episodes of the set; run: the record of the training.
     """
     settings = plan.part("data")
     episodes = read(plan)

@@ -70,9 +70,9 @@ def train_classifier(
 ) -> ClassifierResult:
     """Train a classifier, calibrate it, and save it with its record.
 
-    A part of every class is set aside: it decides which epoch's weights are kept, by the share of wrong answers at the
-    end of the series and among equals by the log loss, and then the temperature of the probabilities. The test part is
-    read once, at the end, and decides nothing.
+    A part of every class of two cases or more is set aside: it decides which epoch's weights are kept, by the share of
+    wrong answers at the end of the series and among equals by the log loss, and then the temperature of the
+    probabilities. The test part is read once, at the end, and decides nothing.
 
     Args:
         train: labelled series, from `aaren.data.read_cases`.

@@ -18,7 +18,7 @@ class TrainingOptions:
         optimizer: "adamw" or "radam", both with decoupled weight decay.
         learning_rate: in the first epoch, once warmed up.
         learning_rate_decay: factor after each epoch (the paper's forecasting protocol has 0.5).
-        warmup_steps: steps over which the learning rate rises from 0; 0 for none.
+        warmup_steps: steps over which the learning rate rises evenly to its full value; 0 for none.
         weight_decay: decoupled, as in AdamW.
         patience: epochs without a better validation score before stopping.
         clip: largest norm of the gradient; 0 for no limit.

@@ -92,7 +92,7 @@ def train_policy(
         episodes: from `aaren.data.read_episodes`.
         directory: model directory to write.
         environment: id of the environment that the episodes are from, such as "HalfCheetah-v4".
-        steps: of the optimizer, spread evenly over `options.epochs` epochs.
+        steps: of the optimizer, spread evenly over `options.epochs` epochs, and rounded up to a multiple of them.
         context: K, steps of a training window; None for whole episodes.
         target_return: the return that the policy is to ask for; None for that of Decision Transformer, or the best of
             the training episodes where it has none.
