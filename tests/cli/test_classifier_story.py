@@ -130,6 +130,30 @@ def test_evaluate_windows(aaren: Command, recorded: dict[str, Path], tmp_path: P
     assert "is not the file that the model was trained on" in done.err
 
 
+SEEN = "is what the model was trained on: how well it does there says little of other data"
+
+
+def test_evaluate_says_that_the_model_has_seen_the_cases(aaren: Command, files: dict[str, Path], model: Path) -> None:
+    """The file of the training is judged with a word, the test file and a prediction go without."""
+    assert f"aaren: {files['train']} {SEEN}" in aaren("evaluate", model, files["train"]).err.splitlines()
+    for verb, part in (("evaluate", "test"), ("predict", "train")):
+        assert SEEN not in aaren(verb, model, files[part]).err
+
+
+def test_evaluate_says_that_the_model_has_seen_the_recording(
+    aaren: Command, recorded: dict[str, Path], tmp_path: Path
+) -> None:
+    """A recording that was trained on as a whole, with another one for the test, is judged with a word."""
+    path, other = recorded["recording"], tmp_path / "other.csv"
+    other.write_text(path.read_text() + "0.5,1,open\n")
+    done = aaren("train", "classifier", path, "--test", other, "--windows", 5, *TINY.split(), "-o", tmp_path / "model")
+    assert done.code == 0
+    done = aaren("evaluate", tmp_path / "model", path, "--json")
+    assert f"aaren: {path} {SEEN}" in done.err.splitlines()
+    assert done.lines()[0]["cases"] == 40
+    assert SEEN not in aaren("evaluate", tmp_path / "model", other).err
+
+
 def test_verify_windows(aaren: Command, recorded: dict[str, Path], tmp_path: Path) -> None:
     """An export of a model of windows is checked on the windows of its test part, as `evaluate` takes them."""
     aaren("export", recorded["model"], tmp_path / "out", "--to", "numpy")

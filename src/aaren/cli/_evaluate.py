@@ -58,7 +58,8 @@ def evaluate(
 ) -> None:
     """Errors of a model on data, beside simple ways to do the same.
 
-    Where the data are no file that the model was trained or tested with, a line on standard error says so.
+    A line on standard error says where the data are no file that the model was trained or tested with, and where they
+    are the very cases that a classifier was trained on.
 
     Parameters
     ----------

@@ -11,16 +11,18 @@ import numpy as np
 from aaren.data import CaseSet, read_cases, read_recording
 from aaren.models import Classifier
 
+_SEEN = "is what the model was trained on: how well it does there says little of other data"
+
 
 class Cut(NamedTuple):
-    """What a model's record says of the windows that it was trained on; nothing, if it was trained on other cases.
+    """What a model's record says of the windows that it was trained on; if it was trained on other cases, the digest.
 
     Args:
         length: rows of a window.
         label: column of the class.
         test: first row of the test part and the one behind its last, from 0, where it is of the same recording.
         bounds: lowest and highest value of each channel beyond which values are missing; infinite where all are kept.
-        sha256: digest of the recording.
+        sha256: digest of the file.
     """
 
     length: int | None = None
@@ -58,7 +60,8 @@ def cases_for(
     if length is None:
         if label is not None:
             raise ValueError(f"--label: expected only with --windows, received {label}")
-        return read_cases(path, classes=known.classes, unlabelled=unlabelled), []
+        cases = read_cases(path, classes=known.classes, unlabelled=unlabelled)
+        return cases, [] if unlabelled or cases.sha256 != cut.sha256 else [f"{path} {_SEEN}"]
     if length < 1:
         raise ValueError(f"--windows: expected at least 1 row, received {length}")
     recording = read_recording(
@@ -69,10 +72,13 @@ def cases_for(
         unlabelled=unlabelled,
     )
     notes = []
-    if not unlabelled and cut.test is not None and recording.sha256 == cut.sha256:
-        start, stop = cut.test
-        recording = recording.part(start, stop, f"rows {start + 1} to {stop}")
-        notes.append(f"{path} is the recording of the training; only its test part is taken")
+    if not unlabelled and recording.sha256 == cut.sha256:
+        if cut.test is None:
+            notes.append(f"{path} {_SEEN}")
+        else:
+            start, stop = cut.test
+            recording = recording.part(start, stop, f"rows {start + 1} to {stop}")
+            notes.append(f"{path} is the recording of the training; only its test part is taken")
     if cut.bounds is not None:
         bounded = recording.within(np.array(cut.bounds).T)
         beyond = int((np.isnan(bounded.values) & ~np.isnan(recording.values)).sum())
@@ -84,16 +90,19 @@ def cases_for(
 def cut_in_training(metadata: dict[str, Any], channels: int) -> Cut:
     """The windows of the training, from a model's record; no checksum covers the record, so it may hold anything."""
     data = metadata.get("data")
-    said = data.get("windows") if isinstance(data, dict) else None
-    if not isinstance(data, dict) or not isinstance(said, dict) or not _is_count(said.get("length"), least=1):
+    if not isinstance(data, dict):
         return Cut()
-    label, digest, rows, bounds = said.get("label"), data.get("sha256"), said.get("test_rows"), said.get("bounds")
+    said, digest = data.get("windows"), data.get("sha256")
+    digest = digest if isinstance(digest, str) else None
+    if not isinstance(said, dict) or not _is_count(said.get("length"), least=1):
+        return Cut(sha256=digest)
+    label, rows, bounds = said.get("label"), said.get("test_rows"), said.get("bounds")
     return Cut(
         said["length"],
         label if isinstance(label, str) else None,
         tuple(rows) if isinstance(rows, list) and len(rows) == 2 and all(map(_is_count, rows)) else None,
         _bounds(bounds) if isinstance(bounds, list) and len(bounds) == channels else None,
-        digest if isinstance(digest, str) else None,
+        digest,
     )
 
 
