@@ -143,15 +143,17 @@ def test_evaluate_says_that_the_model_has_seen_the_cases(aaren: Command, files: 
 def test_evaluate_says_that_the_model_has_seen_the_recording(
     aaren: Command, recorded: dict[str, Path], tmp_path: Path
 ) -> None:
-    """A recording that was trained on as a whole, with another one for the test, is judged with a word."""
+    """A recording that was trained on as a whole, with another one or itself for the test, is judged with a word."""
     path, other = recorded["recording"], tmp_path / "other.csv"
     other.write_text(path.read_text() + "0.5,1,open\n")
-    done = aaren("train", "classifier", path, "--test", other, "--windows", 5, *TINY.split(), "-o", tmp_path / "model")
-    assert done.code == 0
-    done = aaren("evaluate", tmp_path / "model", path, "--json")
-    assert f"aaren: {path} {SEEN}" in done.err.splitlines()
-    assert done.lines()[0]["cases"] == 40
-    assert SEEN not in aaren("evaluate", tmp_path / "model", other).err
+    for test in (other, path):
+        model = tmp_path / test.stem
+        done = aaren("train", "classifier", path, "--test", test, "--windows", 5, *TINY.split(), "-o", model)
+        assert done.code == 0
+        done = aaren("evaluate", model, path, "--json")
+        assert f"aaren: {path} {SEEN}" in done.err.splitlines()
+        assert done.lines()[0]["cases"] == 40
+        assert SEEN not in aaren("evaluate", model, other).err
 
 
 def test_verify_windows(aaren: Command, recorded: dict[str, Path], tmp_path: Path) -> None:

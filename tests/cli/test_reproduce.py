@@ -47,7 +47,7 @@ def test_horizons_are_repeated_or_given_with_commas(aaren: Command, tmp_path: Pa
         (["forecasting/ETTh1", "--horizon", ","], "--horizon, --encoder: expected at least one, received none"),
         (["forecasting/ETTh1", "--encoder", ","], "--horizon, --encoder: expected at least one, received none"),
         (["forecasting/ETTh1", "--seeds", "0"], "--seeds: expected 1 to 1000, received 0"),
-        (["--list", "--seeds", "99999999"], "--seeds: expected 1 to 1000, received 99999999"),
+        (["--list", "--seeds", "1001"], "--seeds: expected 1 to 1000, received 1001"),
     ],
 )
 def test_what_cannot_be_run_is_one_line(aaren: Command, tmp_path: Path, arguments: list[str], message: str) -> None:

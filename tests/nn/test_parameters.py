@@ -151,6 +151,20 @@ def test_dropout_acts_in_training_only(module: nn.Module) -> None:
     assert torch.equal(module(x)[0], module(x)[0])
 
 
+def test_dropout_of_masked_gru_layers_stands_between_them() -> None:
+    """With a mask, too, dropout acts in training, on what the second layer reads and not on the first one's state."""
+    module, x, mask = (
+        GRUEncoder(8, 2, dropout=0.5),
+        torch.randn(2, 5, 8),
+        torch.tensor([[True] * 5, [True, False] * 2 + [True]]),
+    )
+    before = module.eval()(x, mask=mask)[1]
+    (y, state), (z, _) = module.train()(x, mask=mask), module(x, mask=mask)
+    assert not torch.equal(y, z)
+    torch.testing.assert_close(state[:, 0], before[:, 0])
+    assert not torch.allclose(state[:, 1], before[:, 1])
+
+
 def test_one_gru_layer_has_no_dropout() -> None:
     """Dropout stands between GRU layers, so one layer has none (and no warning of it)."""
     module = GRUEncoder(8, 1, dropout=0.5).train()

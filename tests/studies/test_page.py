@@ -80,7 +80,7 @@ def test_a_scale_that_few_sets_have_is_shown_and_does_not_count(tmp_path: Path) 
     said = [line for line in after.splitlines() if line.startswith("- ")]
     assert [line for line in said if line not in told] == [
         "- **Scale paper**, which does not count above: Aaren's margins worse than the Transformer (than Aaren at "
-        "scale small): forecasting/ETTh1, 192 -10.0 (-10.3), 2 seeds."
+        "scale small): forecasting/ETTh1, 192 -10.0 (-10.5), 2 seeds."
     ]
     assert len(told) == len(said) - 1
     assert "| ETTh1, 192, paper's size | original |" in after
@@ -106,6 +106,30 @@ def test_another_scale_of_many_sets_has_a_verdict_of_its_own(tmp_path: Path) -> 
     assert "which does not count above: Aaren is 1.00 margins worse over 5 data sets (" in line
     assert line.count("+1.0 (") == len(SETS)
     assert "on the mean 0.46 margins worse" in page
+
+
+def test_another_scale_compares_like_with_like(tmp_path: Path) -> None:
+    """A change of scale is paired by seed, in the Transformer's margins, by variant, and up where up is better."""
+    example(tmp_path / "results")
+    accuracies = {"small": {0: 0.5, 1: 0.7}, "paper": {1: 0.74, 2: 0.1}}
+    write(
+        tmp_path / "results",
+        [
+            record("classification/ECG5000", encoder, seed, {"accuracy": accuracy}, scale=scale)
+            for encoder in ("aaren", "transformer")
+            for scale, runs in accuracies.items()
+            for seed, accuracy in runs.items()
+        ]
+        + [
+            record("forecasting/ETTh1", encoder, 0, {"mse": mse}, variant=96, scale="paper")
+            for encoder, mse in (("aaren", 0.42), ("transformer", 0.4))
+        ]
+        + [record("forecasting/ETTh2", "aaren", 0, {"mse": 0.4}, variant=192, scale="paper")],
+    )
+    write_tables(tmp_path / "results", tmp_path / "docs")
+    page = (tmp_path / "docs" / "results.md").read_text()
+    line = next(line for line in page.splitlines() if line.startswith("- **Scale paper**"))
+    assert line.endswith(": forecasting/ETTh1, 96 +1.0, 1 seeds; classification/ECG5000 +0.0 (-2.0), 2 seeds.")
 
 
 def test_what_decay_changes_is_said(tmp_path: Path) -> None:

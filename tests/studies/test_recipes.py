@@ -33,6 +33,14 @@ def test_every_row_of_the_paper_has_a_recipe() -> None:
     assert len({recipe.dataset.row for recipe in recipes() if recipe.dataset.row}) == 38
 
 
+@pytest.mark.parametrize("recipe", [one for one in recipes() if one.setting == "rl"], ids=lambda one: one.name)
+def test_no_dropout_is_small_without_dropout(recipe: Recipe) -> None:
+    """What tells the scale no-dropout from small is the dropout alone."""
+    small, other = (plans([recipe], scale=scale, seeds=1, encoders=["aaren"])[0] for scale in ("small", "no-dropout"))
+    assert other.model == {**small.model, "dropout": 0.0} != small.model
+    assert (other.part("training"), other.part("data")) == (small.part("training"), small.part("data"))
+
+
 @pytest.mark.parametrize("recipe", recipes(), ids=NAMES)
 def test_plans_differ_in_the_encoder_alone(recipe: Recipe) -> None:
     """At every scale, what tells the encoders of a recipe apart is `encoder` and, for one of them, `decay`."""

@@ -99,19 +99,32 @@ class Row:
         """Encoder - reference over the seeds that both have, in units of the metric; None if they share none."""
         if encoder not in self.cells or reference not in self.cells:
             return None
-        own, other = self.cells[encoder].values, self.cells[reference].values
-        seeds = sorted(own.keys() & other.keys())
-        if not seeds:
-            return None
-        return paired_difference([own[seed] for seed in seeds], [other[seed] for seed in seeds])
+        return _paired(self.cells[encoder], self.cells[reference])
 
     def worse_by(self, encoder: str, than: str = REFERENCE) -> float | None:
         """How much worse an encoder is than another over shared seeds, in margins, which are the Transformer's."""
-        difference = self.difference(encoder, than)
+        return self._in_margins(self.difference(encoder, than))
+
+    def worse_at(self, other: Row, encoder: str) -> float | None:
+        """How much worse an encoder is in another row of the same data than in this one, in this one's margins."""
+        if encoder not in self.cells or encoder not in other.cells:
+            return None
+        return self._in_margins(_paired(other.cells[encoder], self.cells[encoder]))
+
+    def _in_margins(self, difference: Difference | None) -> float | None:
+        """A difference in margins, which are the Transformer's."""
         if difference is None or REFERENCE not in self.cells:
             return None
         reference = self.cells[REFERENCE].mean
         return self.metric.worse_by(reference + difference.mean, reference)
+
+
+def _paired(own: Cell, other: Cell) -> Difference | None:
+    """Own - other over the seeds that both have; None if they share none."""
+    seeds = sorted(own.values.keys() & other.values.keys())
+    if not seeds:
+        return None
+    return paired_difference([own.values[seed] for seed in seeds], [other.values[seed] for seed in seeds])
 
 
 def read_rows(results: Path) -> list[Row]:

@@ -162,13 +162,11 @@ def _other_scales(every: list[Row], judged: list[Row]) -> list[str]:
         found = []
         for row in rows:
             worse, before = row.worse_by("aaren"), usual.get((row.recipe, row.variant))
-            if worse is None:
-                continue
-            name = row.recipe + ("" if row.variant is None else f", {row.variant}")
-            change = ""
-            if before is not None and "aaren" in before.cells:
-                change = f" ({row.metric.worse_by(row.cells['aaren'].mean, before.cells['aaren'].mean):+.1f})"
-            found.append(f"{name} {worse:+.1f}{change}, {_pairs(row, 'aaren')} seeds")
+            change = None if before is None else before.worse_at(row, "aaren")
+            if worse is not None:
+                name = row.recipe + ("" if row.variant is None else f", {row.variant}")
+                also = "" if change is None else f" ({change:+.1f})"
+                found.append(f"{name} {worse:+.1f}{also}, {_pairs(row, 'aaren')} seeds")
         if found:
             pooled = f"Aaren is {short}. " if (short := _short(rows, "aaren")) else ""
             lines.append(

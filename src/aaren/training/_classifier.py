@@ -165,7 +165,8 @@ def _data(train: CaseSet, test: CaseSet | None, validation: float) -> dict[str, 
     if train.cut is not None:
         found["windows"] = train.cut.to_dict()
         if test is not None and test.cut is not None and test.sha256 == train.sha256:
-            found["windows"]["test_rows"] = list(test.cut.rows)
+            apart = test.cut.rows[0] >= train.cut.rows[1] or test.cut.rows[1] <= train.cut.rows[0]
+            found["windows"] |= {"test_rows": list(test.cut.rows)} if apart else {}
     return found
 
 

@@ -7,6 +7,9 @@ from typing import Literal, get_args
 
 from aaren._matmul_precision import MatmulPrecision
 
+LARGEST = 1e6
+"""Of any number here: far beyond use, and far below what float32 cannot hold."""
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -17,7 +20,7 @@ class TrainingOptions:
         batch_size: samples in a step.
         optimizer: "adamw" or "radam", both with decoupled weight decay.
         learning_rate: in the first epoch, once warmed up.
-        learning_rate_decay: factor after each epoch (the paper's forecasting protocol has 0.5).
+        learning_rate_decay: factor after each epoch, at most 1 (the paper's forecasting protocol has 0.5).
         warmup_steps: steps over which the learning rate rises evenly to its full value; 0 for none.
         weight_decay: decoupled, as in AdamW.
         patience: epochs without a better validation score before stopping.
@@ -65,9 +68,14 @@ class TrainingOptions:
             )
         if not isinstance(self.seed, int):
             raise ValueError(f"seed: expected a whole number, received {self.seed!r}")
-        for name in ("learning_rate", "learning_rate_decay"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected a positive number, received {getattr(self, name)}")
+        if not 0 < self.learning_rate <= LARGEST:
+            raise ValueError(
+                f"learning_rate: expected a positive number of at most {LARGEST:g}, received {self.learning_rate}"
+            )
+        if not 0 < self.learning_rate_decay <= 1:
+            raise ValueError(
+                f"learning_rate_decay: expected a number above 0 and at most 1, received {self.learning_rate_decay}"
+            )
         for name in ("weight_decay", "clip"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: expected 0 or a positive number, received {getattr(self, name)}")
+            if not 0 <= getattr(self, name) <= LARGEST:
+                raise ValueError(f"{name}: expected 0 to {LARGEST:g}, received {getattr(self, name)}")
