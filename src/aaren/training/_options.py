@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 from aaren._matmul_precision import MatmulPrecision
 
-LARGEST = 1e6
-"""Of any number here: far beyond use, and far below what float32 cannot hold."""
+LARGEST = 1e18
+"""Of any number here: far beyond use, and the product of two is still one that float32 holds."""
 
 
 @dataclass(frozen=True)
