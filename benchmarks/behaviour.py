@@ -70,7 +70,12 @@ def main() -> None:
     arguments = parser.parse_args()
     behaviour = Behaviour.read(arguments.policy)
     if arguments.recorded:
-        noise = recorded_noise(behaviour, read_episodes([arguments.recorded]).episodes)
+        recorded = read_episodes([arguments.recorded])
+        spaces = gymnasium.make(arguments.environment)
+        sizes = (spaces.observation_space.shape, spaces.action_space.shape)
+        if sizes != ((recorded.observations,), (recorded.actions,)):
+            parser.error(f"--recorded: expected episodes of {arguments.environment}, received {recorded.describe()}")
+        noise = recorded_noise(behaviour, recorded.episodes)
         print(f"noise of the recorded actions: mean square {noise:.5f}")
     print("acts by                      mean   median   below 0.9 of the mean policy's median")
     usual = None
