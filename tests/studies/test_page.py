@@ -132,6 +132,27 @@ def test_another_scale_compares_like_with_like(tmp_path: Path) -> None:
     assert line.endswith(": forecasting/ETTh1, 96 +1.0, 1 seeds; classification/ECG5000 +0.0 (-2.0), 2 seeds.")
 
 
+def test_scores_have_means_over_the_sets(tmp_path: Path) -> None:
+    """Normalised scores are averaged over data sets, windowed and streamed, for encoders that all sets have."""
+    simple = {"the data's own episodes": {"score": 50.0, "return": 1.0}}
+    names = ["HalfCheetah-medium", "Hopper-medium", "Walker2d-medium", "Ant-medium", "Ant-medium-expert"]
+    for place, name in enumerate(names):
+        runs = [("aaren", 0, 10.0 * place), ("aaren", 1, 10.0 * place + 2), ("transformer", 0, 7.0)]
+        runs += [("gru", 0, 1.0)] if place else []
+        write(
+            tmp_path / "results",
+            [
+                record(f"rl/{name}-regenerated", encoder, seed, {"score": score, "score_streamed": score / 2}, simple)
+                for encoder, seed, score in runs
+            ],
+        )
+    write_tables(tmp_path / "results", tmp_path / "docs")
+    page = (tmp_path / "docs" / "results.md").read_text()
+    assert "| small | Aaren | 21.0 | 10.5 | 50.0 | 5 |" in page
+    assert "| small | Transformer | 7.0 | 3.5 | 50.0 | 5 |" in page
+    assert "| small | GRU |" not in page
+
+
 def test_what_decay_changes_is_said(tmp_path: Path) -> None:
     """Aaren with decay is set against Aaren without it, seed by seed, in the Transformer's margins."""
     example(tmp_path / "results", 0.48)

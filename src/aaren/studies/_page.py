@@ -327,10 +327,32 @@ def _setting_table(rows: list[Row]) -> list[str]:
         )
         seeds = sorted({len(cell.values) for cell in row.cells.values()})
         body.append([row.title, status, *cells, simple, shown, _span(seeds)])
-    lines += table(header, body)
+    lines += [*table(header, body), *_mean_scores(rows)]
     lines += ["Budget of each row (Aaren's runs; the other encoders have the same settings):", ""]
     budget = [_budget(row) for row in rows]
     return [*lines, *table(["data set", "scale", "steps", "hours, all runs"], budget)]
+
+
+def _mean_scores(rows: list[Row]) -> list[str]:
+    """Means of the normalised score over data sets, as they are common for D4RL, where a scale has many sets."""
+    body = []
+    for scale in sorted({row.scale for row in rows}, reverse=True):
+        own = [row for row in rows if row.scale == scale]
+        if own[0].metric.name != "score" or len(own) < LEAST_SETS:
+            continue
+        for encoder in (name for name in ENCODERS if all(name in row.cells for row in own)):
+            records = [[*row.cells[encoder].records.values()] for row in own]
+            means = [
+                statistics.fmean(statistics.fmean(one["metrics"][name] for one in runs) for runs in records)
+                for name in ("score", "score_streamed")
+            ]
+            data = statistics.fmean(_best_simple(row)[1] for row in own)
+            shown = [number(value, own[0].metric.digits) for value in (*means, data)]
+            body.append([scale, TITLES[encoder], *shown, str(len(own))])
+    if not body:
+        return []
+    header = ["scale", "encoder", "windowed", "streamed", "the data's own episodes", "data sets"]
+    return ["Means over the data sets, each a mean over its seeds:", "", *table(header, body)]
 
 
 def _cell(row: Row, encoder: str) -> str:
