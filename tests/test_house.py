@@ -141,3 +141,20 @@ def test_the_readme_says_of_the_comparison_what_the_page_says():
         found = re.findall(pattern, readme)
         assert found, pattern
         assert [words for words in found if words not in page] == []
+
+
+def test_the_readmes_table_of_the_comparison_is_the_pages():
+    """Encoder by encoder and setting by setting, what README says is what the page says; bold is what is not shown."""
+    readme, page = (_table((ROOT / name).read_text(encoding="utf-8")) for name in ("README.md", "docs/results.md"))
+    assert readme
+    for encoder, cells in readme.items():
+        assert [cell.strip("*") for cell in cells] == [cell.split("<br>")[0] for cell in page[encoder]]
+        assert [cell.startswith("**") for cell in cells] == ["not shown" in cell for cell in page[encoder]]
+
+
+def _table(text):
+    """The cells of each encoder in the table of margins."""
+    rows = [
+        re.split(r" *\| *", line.strip())[1:-1] for line in text.splitlines() if " to +" in line and "| Aaren" in line
+    ]
+    return {encoder: cells for encoder, *cells in rows if encoder in ("Aaren", "Aaren with decay")}

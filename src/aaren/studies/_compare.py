@@ -95,6 +95,20 @@ class Row:
         floor = share * self.simple[name]
         return any(self.metric.worse_by(cell.mean, floor) < -1 for cell in self.cells.values())
 
+    @property
+    def best_simple(self) -> tuple[str, float]:
+        """The best of the simple ways, with its metric; there must be one."""
+        choose = max if self.metric.higher_is_better else min
+        return choose(self.simple.items(), key=lambda one: one[1])
+
+    @property
+    def beaten(self) -> bool:
+        """Whether a simple way is better than every encoder."""
+        sign = -1 if self.metric.higher_is_better else 1
+        means = [sign * cell.mean for cell in self.cells.values()]
+        best = min(mean if math.isfinite(mean) else math.inf for mean in means)
+        return bool(self.simple) and sign * self.best_simple[1] < best
+
     def difference(self, encoder: str, reference: str = REFERENCE) -> Difference | None:
         """Encoder - reference over the seeds that both have, in units of the metric; None if they share none."""
         if encoder not in self.cells or reference not in self.cells:
@@ -159,6 +173,15 @@ def _rows(records: Iterable[Record]) -> list[Row]:
         simple = {name: one[metric.name] for name, one in found[-1]["simple"].items() if metric.name in one}
         rows.append(Row(recipe, variant, scale, settings, found[-1]["data_set"], cells, simple))
     return sorted(rows, key=lambda row: (row.recipe, row.variant or 0, row.scale != "small", row.scale))
+
+
+def judged(rows: list[Row]) -> list[Row]:
+    """The rows of the scale that most data sets have; a set that was run at another one too counts no more for it."""
+    sets: dict[str, set[str]] = {}
+    for row in rows:
+        sets.setdefault(row.scale, set()).add(row.recipe)
+    scale = max(sets, key=lambda name: (len(sets[name]), name))
+    return [row for row in rows if row.scale == scale]
 
 
 def by_data_set(rows: Iterable[Row], encoder: str, than: str = REFERENCE) -> dict[str, float]:

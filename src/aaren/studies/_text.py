@@ -35,6 +35,11 @@ def interval(mean: float, low: float, high: float, digits: int) -> str:
     return "-" if math.isnan(mean) else f"{mean:+.{digits}f}{ends}"
 
 
+def span(ordered: list[int]) -> str:
+    """The range of ordered numbers."""
+    return f"{ordered[0]:,}" if ordered[0] == ordered[-1] else f"{ordered[0]:,} to {ordered[-1]:,}"
+
+
 def table(header: list[str], rows: list[list[str]]) -> list[str]:
     """Lines of a Markdown table."""
     return [
