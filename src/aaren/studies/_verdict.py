@@ -7,7 +7,6 @@ import statistics
 
 from aaren.evaluation import Equivalence
 from aaren.studies._compare import REFERENCE, Row, by_data_set, by_family, judged, overall, ranks, within_margins
-from aaren.studies._metrics import METRICS
 from aaren.studies._recipe import ENCODERS
 from aaren.studies._text import SETTING_TITLES, TITLES, span, table
 
@@ -30,29 +29,28 @@ def verdict(every: list[Row]) -> str:
 
 
 def _overview(rows: list[Row]) -> list[str]:
-    """A line an encoder, a column over all sets and one a setting: the mean in margins, its interval, what it shows."""
-    columns = {"all settings": rows}
-    for setting in METRICS:
-        columns[SETTING_TITLES[setting].lower()] = [row for row in rows if row.setting == setting]
+    """A column an encoder, a line for all settings and each: the mean in margins, its interval, what it shows."""
+    parts = {"All settings": rows}
+    parts |= {title: [row for row in rows if row.setting == name] for name, title in SETTING_TITLES.items()}
     body = []
-    for encoder in COMPARED:
-        tests = [_tested(own, encoder) for own in columns.values()]
+    for title, own in parts.items():
+        tests = [_tested(own, encoder) for encoder in COMPARED]
         if any(tests):
-            body.append([TITLES[encoder], *("-" if test is None else _in_short(test) for test in tests)])
+            body.append([title, *("-" if test is None else _in_short(test) for test in tests)])
     if not body:
         return []
     return [
         "How many margins worse than the Transformer: the mean over data sets, with its 90 % interval. *Equivalent*: "
         "the interval is within one margin. *Worse*, *better*: it is without 0.",
         "",
-        *table(["", *columns], body),
+        *table(["", *(TITLES[encoder] for encoder in COMPARED)], body),
     ]
 
 
 def _in_short(test: Equivalence) -> str:
     """A verdict for a cell of a table."""
     words = ["equivalent" if test.holds else "not shown equivalent", *_measurably(test).split()[1:]]
-    ends = f" ({test.low:+.2f} to {test.high:+.2f})" if math.isfinite(test.mean) else ""
+    ends = f"<br>{test.low:+.2f}&nbsp;to&nbsp;{test.high:+.2f}" if math.isfinite(test.mean) else ""
     return f"{test.mean:+.2f}{ends}<br>{test.count} sets: {', '.join(words)}"
 
 
