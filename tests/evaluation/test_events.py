@@ -15,6 +15,7 @@ from aaren.errors import DataError
 from aaren.evaluation import (
     EventDataset,
     EventErrors,
+    best_pair,
     evaluate_events,
     event_baselines,
     exponential_distance,
@@ -140,7 +141,37 @@ def test_markov_marks() -> None:
     found = event_baselines(EventPreprocessing.fit(events), events, mark_transitions(events))
     assert found["Markov marks"]["accuracy"] == 1
     assert found["last mark"]["accuracy"] == 0
+    assert found["last mark"]["nll_mark"] == pytest.approx(math.log(61 / 60) + math.log(3), abs=0.01)  # never, then any
     assert found["most frequent mark"]["accuracy"] < 0.4
+
+
+def test_the_last_mark_again_is_a_distribution() -> None:
+    """As likely as it was in training, and the other marks by their frequency: the likelihood is that by hand."""
+    marks = np.array([0, 0, 0, 1, 1, 0, 0, 0, 1])  # six of eight are again, five thirds of them frequent
+    one = EventSequence("a", np.arange(9.0), marks, 0.0, 8.0)
+    events = EventSet((one,), ("a", "b"), "made", None)
+    found = event_baselines(EventPreprocessing.fit(events), events, mark_transitions(events))
+    again, zero = 6 / 10, 7 / 11
+    each = [math.log((1 - again) * (1 - zero))] * 2 + [math.log((1 - again) * zero)]
+    each += [math.log(again + (1 - again) * zero)] * 4 + [math.log(again + (1 - again) * (1 - zero))]
+    assert found["last mark"]["nll_mark"] == pytest.approx(-sum(each) / 8)
+    assert found["last mark"]["accuracy"] == 5 / 8
+
+
+def test_times_and_marks_are_joined() -> None:
+    """The best process and the best rule for marks together are a simple way, whose likelihoods add up."""
+    ways = {
+        "Poisson": {"nll": 3.0, "nll_time": 1.0, "nll_mark": 2.0, "rmse": 5.0, "accuracy": 0.1},
+        "renewal": {"nll": 2.5, "nll_time": 0.5, "nll_mark": 2.0, "rmse": 6.0, "accuracy": 0.1},
+        "last mark": {"accuracy": 0.9},
+        "Markov marks": {"accuracy": 0.7, "nll_mark": 0.25},
+    }
+    both = {"nll": 0.75, "nll_time": 0.5, "nll_mark": 0.25, "rmse": 6.0, "accuracy": 0.7}
+    assert best_pair(ways) == {"renewal, Markov marks": both}
+    assert best_pair(ways | best_pair(ways)) == best_pair(ways)
+    assert best_pair(ways | {"renewal": {**ways["renewal"], "nll_mark": 0.25}}) == {}  # as good at marks as any rule
+    assert best_pair({name: ways[name] for name in ("Poisson", "renewal", "last mark")}) == {}
+    assert best_pair({"Poisson": {"nll": 1.0, "nll_time": 1.0}}) == {}
 
 
 def test_exponential_distance() -> None:

@@ -39,6 +39,17 @@ def test_runs_before_a_change_of_the_recipe_do_not_count(tmp_path: Path) -> None
     assert row.cells["aaren"].values == {0: 50.0, 1: 50.0}
 
 
+def test_runs_of_other_data_are_not_paired(tmp_path: Path) -> None:
+    """Where the files of a set changed between runs, only those of the last record's files are compared."""
+    old = [record("rl/A", name, seed, {"score": 10.0}) for seed in (0, 1) for name in ("aaren", "transformer")]
+    new = [record("rl/A", name, 0, {"score": 50.0}) for name in ("aaren", "gru")]
+    for one in new:
+        one["run"]["data"] = {"train": {"sha256": "1" * 64}, "test": {"sha256": "2" * 64}}
+    write(tmp_path, [new[0], *old, new[1]])
+    (row,) = read_rows(tmp_path)
+    assert {name: cell.values for name, cell in row.cells.items()} == {"aaren": {0: 50.0}, "gru": {0: 50.0}}
+
+
 def test_a_result_that_is_no_number_is_worse_than_any(tmp_path: Path) -> None:
     """A data set on which an encoder failed is not left out: nothing is equivalent, and it ranks last there."""
     records = []

@@ -313,3 +313,73 @@ def test_what_was_not_run_is_a_dash(tmp_path: Path) -> None:
     assert first.split(" | ")[-2] == "-0.1000"
     assert second.split(" | ")[3] == "-"
     assert second.split(" | ")[-2] == "-"
+
+
+def test_marks_are_told_apart_from_the_likelihood(tmp_path: Path) -> None:
+    """Accuracies of the mark stand beside those of the rules, a better rule is named, and joins the best simple way."""
+    results = tmp_path / "results"
+    simple = {
+        "Poisson": {"nll": 5.0, "nll_time": 2.0, "nll_mark": 3.0, "accuracy": 0.1},
+        "last mark": {"accuracy": 0.7},
+        "Markov marks": {"accuracy": 0.2, "nll_mark": 0.5},
+        "most frequent mark": {"accuracy": 0.1, "nll_mark": 3.0},
+    }
+    for name, accuracy in (("Wiki", 0.6), ("Taobao", 0.8)):
+        for encoder, less in (("aaren", 0.1), ("transformer", 0.0)):
+            runs = [
+                record(f"events/{name}", encoder, seed, {"nll": 4.0, "accuracy": accuracy - less + 0.1 * seed}, simple)
+                for seed in range(2)
+            ]
+            for one in runs:
+                one["run"]["config"]["marks"] = 1234
+            write(results, runs)
+    write(results, [record("events/Sin", "aaren", 0, {"nll": 4.0}, {"Poisson": {"nll": 5.0, "nll_time": 5.0}})])
+    write_tables(results, tmp_path / "docs")
+    lines = (tmp_path / "docs" / "results.md").read_text().splitlines()
+    assert "| Wiki | 1,234 | 0.5500 | - | 0.6500 | - | - | 0.7000 | 0.2000 | 0.1000 |" in lines
+    assert not any(line.startswith("| Sin | 1,234") for line in lines)
+    (said,) = (
+        line for line in lines if line.startswith("- **Marks:** a rule tells the next one better than all encoders")
+    )
+    assert said.endswith(" in events/Wiki (by the last mark 0.70, by the best encoder 0.65).")
+    assert any("| Wiki | " in line and "2.5000 (Poisson, Markov marks)" in line for line in lines)
+
+
+def test_bars_that_were_set_are_shown(tmp_path: Path) -> None:
+    """A bar is reached from the right side, at each scale by itself, and that of the data is the record's own."""
+    results = tmp_path / "results"
+    data = {"the data's own episodes": {"score": 40.0, "return": 5000.0}}
+    recipe = "rl/HalfCheetah-medium-regenerated"
+    write(
+        results,
+        [
+            record("classification/JapaneseVowels", "aaren", 0, {"accuracy": 0.94}),
+            record("classification/JapaneseVowels", "aaren", 1, {"accuracy": 0.97}),
+            record("forecasting/ETTh1", "aaren", 0, {"mse": 0.66, "mae": 0.5}, variant=336),
+            record("forecasting/ETTh1", "aaren", 0, {"mse": 0.1, "mae": 0.1}, variant=96),
+            record(recipe, "aaren", 0, {"score": 39.0, "return": 4900.0}, data),
+            record(recipe, "aaren", 0, {"score": 41.0, "return": 5100.0}, data, scale="no-dropout"),
+            record(recipe, "transformer", 0, {"score": 1.0, "return": 1.0}, data),
+        ],
+    )
+    write_tables(results, tmp_path / "docs")
+    page = (tmp_path / "docs" / "results.md").read_text()
+    table = page[page.index("## Beside public figures") :].split("\n\n")[2].splitlines()[2:]
+    table = [line.replace("HalfCheetah-medium-regenerated", "HalfCheetah") for line in table]
+    assert table == [
+        "| JapaneseVowels | accuracy, at least | 0.95 | 0.9550 | yes |",
+        "| ETTh1, 336 | MSE of the paper's Aaren, at most | 0.65 | 0.6600 | no |",
+        "| ETTh1, 336 | MAE of the paper's Aaren, at most | 0.55 | 0.5000 | yes |",
+        "| HalfCheetah | return of the recorded episodes, at least | 5000 | 4900 | no |",
+        "| HalfCheetah, no-dropout | return of the recorded episodes, at least | 5000 | 5100 | yes |",
+    ]
+
+
+def test_runs_of_a_classifier_show_when_it_knew(tmp_path: Path) -> None:
+    """The page of a set of series has the mean accuracy after each part of them, of each encoder."""
+    for seed, early in enumerate(({"0.1": 0.25, "1.0": 0.75}, {"0.1": 0.5, "1.0": 1.0})):
+        one = record("classification/ECG5000", "aaren", seed, {"accuracy": 0.75})
+        write(tmp_path / "results", [one | {"early": early}])
+    write_tables(tmp_path / "results", tmp_path / "docs")
+    page = (tmp_path / "docs" / "results" / "classification-ECG5000.md").read_text()
+    assert "| encoder | 10 % | 100 % |\n|---|---|---|\n| Aaren | 0.3750 | 0.8750 |\n" in page

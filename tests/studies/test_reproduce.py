@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from study_cases import tiny
+from study_cases import record, tiny, write
 
 from aaren.errors import DataError, RecipeError
 from aaren.studies import (
@@ -95,6 +96,26 @@ def test_an_unfinished_line_is_no_record(tmp_path: Path) -> None:
     file.write_text(json.dumps({"key": plan.key()}) + '\n{"key": {"rec')
     assert read_records(file) == []
     assert not is_done(plan, tmp_path)
+
+
+def test_a_record_of_other_data_is_not_valid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run is skipped if its record is of the files that are here, whatever their names; or if there are none."""
+    monkeypatch.setenv("AAREN_DATA", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (recipe,) = (one for one in recipes() if one.name == "classification/FaceDetection")
+    (plan,) = plans([recipe], seeds=1, encoders=["aaren"])
+    files = {part: tmp_path / f"FaceDetection_{part}.ts" for part in ("TRAIN", "TEST")}
+    for part, file in files.items():
+        file.write_text(part)
+    digest = {part: hashlib.sha256(part.encode()).hexdigest() for part in files}
+    one = record(recipe.name, "aaren", 0, {"accuracy": 0.5}) | {"key": plan.key()}
+    one["run"]["data"] = {"sha256": digest["TRAIN"], "test_sha256": digest["TEST"]}
+    write(tmp_path / "results", [one])
+    assert is_done(plan, tmp_path / "results")
+    files["TEST"].write_text("another")
+    assert not is_done(plan, tmp_path / "results")
+    files["TEST"].unlink()
+    assert is_done(plan, tmp_path / "results")
 
 
 def test_a_changed_recipe_is_another_run(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from aaren.evaluation._class_metrics import (
 )
 from aaren.evaluation._evaluate import evaluate, evaluate_streamed, evaluate_windows, parallel_forecasts
 from aaren.evaluation._evaluate_cases import case_logits, evaluate_cases
-from aaren.evaluation._event_baselines import event_baselines, mark_transitions
+from aaren.evaluation._event_baselines import best_pair, event_baselines, mark_transitions
 from aaren.evaluation._events import EventDataset, EventErrors, evaluate_events, exponential_distance
 from aaren.evaluation._metrics import ForecastErrors
 from aaren.evaluation._nab import (
@@ -77,6 +77,7 @@ __all__ = [
     "WindowDataset",
     "accuracy",
     "baselines",
+    "best_pair",
     "calibration_error",
     "case_baselines",
     "case_logits",

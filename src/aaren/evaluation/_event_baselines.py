@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -33,13 +33,14 @@ def event_baselines(
     Args:
         preprocessing: what the training part tells.
         events: the sequences to predict.
-        transitions: of the training part, from `mark_transitions`; without them there are no Markov marks.
+        transitions: of the training part, from `mark_transitions`; without them there are no Markov marks, and of
+            the last mark no likelihood.
 
     Returns:
         By name: "Poisson" (constant rate, fitted by maximum likelihood, independent marks), "renewal log-normal"
         (independent log-normal intervals and marks; its mean is restricted as the model's is); and where events have
-        marks, "most frequent mark", "last mark" and "Markov marks" (each mark by the one before it), which say nothing
-        of times. Counts of marks have 1 added.
+        marks, "most frequent mark", "last mark" (again, as often as in the training part, else any by its frequency)
+        and "Markov marks" (each mark by the one before it), which say nothing of times. Counts of marks have 1 added.
 
     Raises:
         DataError: the events are of another kind than the training part.
@@ -59,7 +60,29 @@ def event_baselines(
                 errors.add_log_likelihood(mark=float(_frequencies(preprocessing)[one.marks[1:]].sum()))
                 errors.add_marks(one.marks[1:] == np.argmax(preprocessing.mark_counts))
         result[name] = errors.summary()
-    return result | (_marks(preprocessing, events, transitions) if events.marks else {})
+    found = result | (_marks(preprocessing, events, transitions) if events.marks else {})
+    return found | best_pair(found)
+
+
+def best_pair(found: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """The best simple way to say both when and which: those of the best likelihood, of processes and of rules.
+
+    Args:
+        found: from `event_baselines`.
+
+    Returns:
+        Its errors, by a name such as "renewal log-normal, Markov marks"; nothing where no rule is better at marks than
+        the processes are.
+    """
+    times = {name: one["nll_time"] for name, one in found.items() if "nll_time" in one}
+    marks = {name: one["nll_mark"] for name, one in found.items() if "nll_mark" in one}
+    if not times or not marks:
+        return {}
+    when, which = min(times, key=times.__getitem__), min(marks, key=marks.__getitem__)
+    if marks[which] >= found[when].get("nll_mark", math.inf):
+        return {}
+    accuracy = {"accuracy": found[which]["accuracy"], "nll_mark": marks[which], "nll": times[when] + marks[which]}
+    return {f"{when}, {which}": {**found[when], **accuracy}}
 
 
 def _processes(
@@ -92,15 +115,19 @@ def _marks(
 ) -> dict[str, dict[str, float]]:
     frequent, last, markov = EventErrors(), EventErrors(), EventErrors()
     smooth = None if transitions is None else (transitions + 1.0) / (transitions + 1.0).sum(1, keepdims=True)
+    again = None if transitions is None else (np.trace(transitions) + 1.0) / (transitions.sum() + 2.0)
+    frequencies = _frequencies(preprocessing)
     for one in events.sequences:
         assert one.marks is not None, "a set with names of marks has marks"
         before, after = one.marks[:-1], one.marks[1:]
         for errors in (frequent, last, markov):
             errors.add_events(len(after))
         frequent.add_marks(after == np.argmax(preprocessing.mark_counts))
-        frequent.add_log_likelihood(mark=float(_frequencies(preprocessing)[after].sum()))
+        frequent.add_log_likelihood(mark=float(frequencies[after].sum()))
         last.add_marks(after == before)
-        if smooth is not None:
+        if smooth is not None and again is not None:
+            chances = again * (after == before) + (1 - again) * np.exp(frequencies[after])
+            last.add_log_likelihood(mark=float(np.log(chances).sum()))
             markov.add_marks(after == smooth.argmax(1)[before])
             markov.add_log_likelihood(mark=float(np.log(smooth[before, after]).sum()))
     found = {"most frequent mark": frequent.summary(), "last mark": last.summary()}

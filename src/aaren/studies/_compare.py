@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aaren.evaluation import Difference, Equivalence, equivalence, mean_ranks, paired_difference
+from aaren.evaluation import Difference, Equivalence, best_pair, equivalence, mean_ranks, paired_difference
 from aaren.studies._metrics import METRICS, Metric
-from aaren.studies._records import Record, read_records
+from aaren.studies._records import Record, digests, read_records
 
 REFERENCE = "transformer"
+MARK_RULES = ("last mark", "Markov marks", "most frequent mark")
 
 
 @dataclass(frozen=True)
@@ -154,14 +155,13 @@ def _rows(records: Iterable[Record]) -> list[Row]:
     groups: dict[tuple[Any, ...], list[Record]] = {}
     for record in records:
         key = record["key"]
-        name = (key["recipe"], key["variant"], key["scale"], key["settings"])
-        groups[name] = [*groups.pop(name, []), record]  # the settings of the last record come last
+        name = (key["recipe"], key["variant"], key["scale"], key["settings"], digests(record))
+        groups[name] = [*groups.pop(name, []), record]  # what the last record belongs to comes last
     rows = []
-    # of a recipe that changed, the runs before the change stay in the file and out of the tables
-    latest = {key[:3]: key[3] for key in groups}
-    for (recipe, variant, scale, settings), found in groups.items():
-        if latest[recipe, variant, scale] != settings:
-            continue
+    # of a recipe or of data that changed, the runs before the change stay in the file and out of the tables
+    latest = {name[:3]: name for name in groups}
+    for name in latest.values():
+        (recipe, variant, scale, settings, _), found = name, groups[name]
         metric = METRICS[recipe.split("/")[0]]
         by_encoder: dict[str, dict[int, Record]] = {}
         for record in found:
@@ -170,7 +170,9 @@ def _rows(records: Iterable[Record]) -> list[Row]:
             encoder: Cell({seed: one["metrics"][metric.name] for seed, one in runs.items()}, runs)
             for encoder, runs in by_encoder.items()
         }
-        simple = {name: one[metric.name] for name, one in found[-1]["simple"].items() if metric.name in one}
+        ways = found[-1]["simple"]
+        ways = ways | best_pair(ways) if recipe.startswith("events/") else ways
+        simple = {name: one[metric.name] for name, one in ways.items() if metric.name in one}
         rows.append(Row(recipe, variant, scale, settings, found[-1]["data_set"], cells, simple))
     return sorted(rows, key=lambda row: (row.recipe, row.variant or 0, row.scale != "small", row.scale))
 
@@ -182,6 +184,17 @@ def judged(rows: list[Row]) -> list[Row]:
         sets.setdefault(row.scale, set()).add(row.recipe)
     scale = max(sets, key=lambda name: (len(sets[name]), name))
     return [row for row in rows if row.scale == scale]
+
+
+def mark_accuracy(row: Row) -> tuple[dict[str, float], dict[str, float]]:
+    """Accuracies of the next mark by encoder, a mean over seeds, and by simple rule; empty where there are no marks."""
+    records = {encoder: list(cell.records.values()) for encoder, cell in row.cells.items()}
+    simple = next(iter(records.values()))[-1]["simple"]
+    rules = {name: one["accuracy"] for name, one in simple.items() if name in MARK_RULES}
+    means = {
+        name: statistics.fmean(one["metrics"]["accuracy"] for one in runs) for name, runs in records.items() if rules
+    }
+    return means, rules
 
 
 def by_data_set(rows: Iterable[Row], encoder: str, than: str = REFERENCE) -> dict[str, float]:

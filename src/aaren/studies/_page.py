@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,9 @@ from aaren.studies._metrics import METRICS
 from aaren.studies._plot import forest
 from aaren.studies._recipe import ENCODERS
 from aaren.studies._records import Record
+from aaren.studies._tables import early, marks, mean_scores, public_figures
 from aaren.studies._text import SETTING_TITLES, TITLES, interval, number, span, table, with_spread
-from aaren.studies._verdict import LEAST_SETS, verdict
+from aaren.studies._verdict import verdict
 
 HEAD = """# Results
 
@@ -78,7 +78,7 @@ def results_page(rows: list[Row], results: Path) -> str:
         own = [row for row in rows if row.setting == setting]
         if own:
             lines += [f"## {SETTING_TITLES[setting]}", "", *_setting_table(own)]
-    lines.append(demo_section(results))
+    lines += [*public_figures(rows), demo_section(results)]
     names = sorted({row.recipe for row in rows})
     lines += ["```{toctree}", ":hidden:", "", *(f"results/{_page_name(name)}" for name in names), "```", ""]
     return "\n".join(lines)
@@ -106,32 +106,10 @@ def _setting_table(rows: list[Row]) -> list[str]:
         )
         seeds = sorted({len(cell.values) for cell in row.cells.values()})
         body.append([row.title, status, *cells, simple, shown, span(seeds)])
-    lines += [*table(header, body), *_mean_scores(rows)]
+    lines += [*table(header, body), *mean_scores(rows), *marks(rows)]
     lines += ["Budget of each row (Aaren's runs; the other encoders have the same settings):", ""]
     budget = [_budget(row) for row in rows]
     return [*lines, *table(["data set", "scale", "steps", "hours, all runs"], budget)]
-
-
-def _mean_scores(rows: list[Row]) -> list[str]:
-    """Means of the normalised score over data sets, as they are common for D4RL, where a scale has many sets."""
-    body = []
-    for scale in sorted({row.scale for row in rows}, reverse=True):
-        own = [row for row in rows if row.scale == scale]
-        if own[0].metric.name != "score" or len(own) < LEAST_SETS:
-            continue
-        for encoder in (name for name in ENCODERS if all(name in row.cells for row in own)):
-            records = [[*row.cells[encoder].records.values()] for row in own]
-            means = [
-                statistics.fmean(statistics.fmean(one["metrics"][name] for one in runs) for runs in records)
-                for name in ("score", "score_streamed")
-            ]
-            data = statistics.fmean(row.best_simple[1] for row in own)
-            shown = [number(value, own[0].metric.digits) for value in (*means, data)]
-            body.append([scale, TITLES[encoder], *shown, str(len(own))])
-    if not body:
-        return []
-    header = ["scale", "encoder", "windowed", "streamed", "the data's own episodes", "data sets"]
-    return ["Means over the data sets, each a mean over its seeds:", "", *table(header, body)]
 
 
 def _cell(row: Row, encoder: str) -> str:
@@ -192,6 +170,7 @@ def runs_page(recipe: str, rows: list[Row]) -> str:
         if row.simple:
             simple = ", ".join(f"{who} {number(value, metric.digits)}" for who, value in row.simple.items())
             lines += [f"Without an encoder, {metric.title}: {simple}.", ""]
+        lines += early(row)
         first = next(iter(next(iter(row.cells.values())).records.values()))
         options = {name: value for name, value in first["run"]["options"].items() if name != "seed"}
         config = {name: value for name, value in first["run"]["config"].items() if name not in ("encoder", "decay")}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from aaren.data import find_parts, sha256_of
+from aaren.errors import DataError
 from aaren.studies._code import code_version
 from aaren.studies._recipe import Plan, Recipe
 from aaren.training import append_record
@@ -35,9 +39,38 @@ def read_records(path: Path) -> list[Record]:
 
 
 def is_done(plan: Plan, results: Path) -> bool:
-    """Whether a run has a valid record: of the same recipe, settings, encoder and seed."""
+    """Whether a run has a valid record: of the same recipe, settings, encoder and seed, and of the data that are here.
+
+    Where the data are not here, a record of any will do.
+    """
     key = plan.key()
-    return any(record["key"] == key for record in read_records(records_file(results, plan.recipe)))
+    found = [record for record in read_records(records_file(results, plan.recipe)) if record["key"] == key]
+    if not found:
+        return False
+    try:
+        here = {_digest(path, path.stat().st_mtime_ns) for path in find_parts(plan.recipe.dataset.name).values()}
+    except (DataError, OSError):
+        return True
+    return not here or any(digests(record) <= here for record in found)
+
+
+def digests(record: Record) -> frozenset[str]:
+    """SHA-256 of the files that a run has read; empty of generated data."""
+    return frozenset(_digests(record["run"]["data"]))
+
+
+def _digests(data: dict[str, Any]) -> Iterator[str]:
+    for name, value in data.items():
+        if isinstance(value, dict):
+            yield from _digests(value)
+        elif name.endswith("sha256") and value is not None:
+            yield from value.split(" + ")  # of two recordings that were trained on together
+
+
+@functools.cache
+def _digest(path: Path, changed: int) -> str:
+    """SHA-256 of a file that was last changed then."""
+    return sha256_of(path)
 
 
 def write_record(results: Path, plan: Plan, outcome: Record) -> Record:

@@ -6,7 +6,17 @@ import math
 import statistics
 
 from aaren.evaluation import Equivalence
-from aaren.studies._compare import REFERENCE, Row, by_data_set, by_family, judged, overall, ranks, within_margins
+from aaren.studies._compare import (
+    REFERENCE,
+    Row,
+    by_data_set,
+    by_family,
+    judged,
+    mark_accuracy,
+    overall,
+    ranks,
+    within_margins,
+)
 from aaren.studies._recipe import ENCODERS
 from aaren.studies._text import SETTING_TITLES, TITLES, span, table
 
@@ -20,7 +30,7 @@ def verdict(every: list[Row]) -> str:
     lines = ["## Is Aaren as good as the Transformer?", "", *_overview(rows)]
     lines += [_overall(rows, encoder) for encoder in COMPARED]
     lines += [*_few_cases(rows), *_families(rows), *_decay(rows), *_ranks(rows), *_without_encoder(rows)]
-    lines += _untaught(rows)
+    lines += [*_untaught(rows), *_worse_marks(rows)]
     seeds = sorted(len(cell.values) for row in rows for cell in row.cells.values())
     lines.append(f"- {sum(seeds)} runs in {len(rows)} rows, {span(seeds)} seeds each.")
     lines += [*_other_scales(every, rows), ""]
@@ -177,6 +187,19 @@ def _untaught(rows: list[Row]) -> list[str]:
     if test is not None:
         line += f" Without them Aaren is {_margins(test.mean)} over {test.count} ({_interval(test)}; p = {test.p:.2g})."
     return [line]
+
+
+def _worse_marks(rows: list[Row]) -> list[str]:
+    """Sets in which a rule guesses the next mark better than all encoders, which the likelihood of both can hide."""
+    found = []
+    for row in rows:
+        encoders, rules = mark_accuracy(row)
+        if not rules:
+            continue
+        rule, best = max(rules, key=rules.__getitem__), max(encoders.values())
+        if best < rules[rule]:
+            found.append(f"{row.recipe} (by the {rule} {rules[rule]:.2f}, by the best encoder {best:.2f})")
+    return [f"- **Marks:** a rule tells the next one better than all encoders in {', '.join(found)}."] if found else []
 
 
 def _other_scales(every: list[Row], usual: list[Row]) -> list[str]:
