@@ -328,5 +328,5 @@ def test_a_damaged_model(aaren: Command, model: Path, files: dict[str, Path], tm
         if path.is_file():
             (copy / path.name).write_bytes(path.read_bytes())
     changed = json.loads((copy / "preprocessing.json").read_text())
-    (copy / "preprocessing.json").write_text(json.dumps({**changed, "temperature": 9.0}))
+    (copy / "preprocessing.json").write_text(json.dumps({**changed, "temperatures": [[1, 9.0]]}))
     assert "fingerprint" in aaren("predict", copy, files["test"]).refusal()

@@ -13,6 +13,7 @@ from aaren.evaluation import (
     class_metrics,
     confusion_matrix,
     fit_temperature,
+    fit_temperatures,
     log_loss,
     softmax,
 )
@@ -59,9 +60,9 @@ def test_a_certain_mistake_has_a_finite_loss():
     assert log_loss(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(-np.log(1e-15))
 
 
-@pytest.mark.parametrize("factor", [1.5, 4.0])
+@pytest.mark.parametrize("factor", [0.25, 1.5, 4.0])
 def test_the_temperature_undoes_a_factor(factor):
-    """Logits that are a factor too large get that factor within the sample's noise, and become calibrated."""
+    """Logits a factor too large or too small get that factor within the sample's noise, and become calibrated."""
     logits, labels = drawn(1, cases=4000)
     temperature = fit_temperature(factor * logits, labels)
     assert temperature == pytest.approx(factor, rel=0.1)
@@ -69,23 +70,44 @@ def test_the_temperature_undoes_a_factor(factor):
     assert after < before / 2
 
 
-@pytest.mark.parametrize("factor", [0.3, 1.0, 3.0])
-def test_the_temperature_is_the_minimum(factor):
-    """No temperature from 1 on of a fine grid has a lower log loss."""
+def test_the_temperature_is_the_minimum():
+    """No temperature of a fine grid has a lower log loss where a model is too sure."""
     logits, labels = drawn(3, cases=50)
-    best = fit_temperature(factor * logits, labels)
-    assert 1 <= best <= 100
-    least = log_loss(softmax(factor * logits, best), labels)
-    assert all(least <= log_loss(softmax(factor * logits, t), labels) + 1e-9 for t in np.geomspace(1, 100, 400))
+    best = fit_temperature(3.0 * logits, labels)
+    assert 1 < best < 100
+    least = log_loss(softmax(3.0 * logits, best), labels)
+    assert all(least <= log_loss(softmax(3.0 * logits, t), labels) + 1e-9 for t in np.geomspace(0.1, 100, 400))
 
 
-def test_no_model_is_made_surer():
-    """A faultless model, and one that is too unsure, keep their probabilities; one of noise is flattened."""
+def test_a_faultless_model_does_not_become_certain():
+    """Right in all of n cases it is as sure as n + 1 cases with one of any class allow; one of noise is flattened."""
     labels = np.arange(20) % 2
-    assert fit_temperature(4.0 * np.eye(2)[labels], labels) == 1
+    found = softmax(np.eye(2)[labels], fit_temperature(np.eye(2)[labels], labels))
+    np.testing.assert_allclose(found.max(1), (20 + 0.5) / 21)
+    assert fit_temperature(9.0 * np.eye(2)[labels], labels) == pytest.approx(1)  # sure enough, and never wrong
     logits, labels = drawn(1, cases=4000)
-    assert fit_temperature(0.25 * logits, labels) == 1
     assert fit_temperature(-logits, labels) == pytest.approx(100, rel=1e-6)
+
+
+def test_temperatures_by_rows():
+    """Answers after a part of a series get the factor of that part; where lengths differ, that of their rows."""
+    logits, labels = drawn(1, cases=4000)
+    factors = np.array([8.0, 4.0, 2.0, 1.0, 0.5])
+    parts = np.stack([factor * logits for factor in factors], 1)
+    found = fit_temperatures(parts, np.tile([3, 6, 9, 12, 15], (4000, 1)), labels)
+    assert [row for row, _ in found] == [1, 6, 9, 12, 15]
+    np.testing.assert_allclose([temperature for _, temperature in found], factors, rtol=0.1)
+    lengths = np.random.default_rng(0).integers(1, 40, size=(4000, 5))
+    unequal = logits[:, None] * np.where(lengths < 20, 4.0, 1.0)[..., None]
+    found = fit_temperatures(unequal, lengths, labels)
+    assert len(found) == 10
+    assert all(abs(temperature / 4 - 1) < 0.3 for row, temperature in found if row < 16)
+    assert all(abs(temperature - 1) < 0.2 for row, temperature in found if row >= 20)
+
+
+def test_one_case_has_temperatures():
+    """A single answer gives one temperature for all rows."""
+    assert [row for row, _ in fit_temperatures(np.zeros((1, 1, 2)), np.array([[7]]), np.array([0]))] == [1]
 
 
 def test_class_metrics_with_and_without_temperature():

@@ -39,11 +39,16 @@ def classifier(**fields: Any) -> Classifier:
     return model
 
 
-def described(channels: int = 3, classes: int = 4, temperature: float = 1.5) -> ClassifierPreprocessing:
+TEMPERATURES = ((1, 2.5), (3, 1.5), (7, 0.1 + 0.2))
+
+
+def described(
+    channels: int = 3, classes: int = 4, temperatures: tuple[tuple[int, float], ...] = TEMPERATURES
+) -> ClassifierPreprocessing:
     """Names and scales."""
     names = tuple(f"u{index}" for index in range(channels))
     scaler = Scaler(names, np.arange(channels) / 3, 1 + np.arange(channels) / 7)
-    return ClassifierPreprocessing(tuple("abcdefgh"[:classes]), scaler, temperature)
+    return ClassifierPreprocessing(tuple("abcdefgh"[:classes]), scaler, temperatures)
 
 
 def series(batch: int = 3, tokens: int = 10, missing: float = 0.2) -> Tensor:

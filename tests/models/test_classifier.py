@@ -133,11 +133,14 @@ def test_loss(weight: float) -> None:
 
 
 def test_probabilities_are_calibrated() -> None:
-    """The temperature of the preprocessing divides the logits; without preprocessing it is 1."""
-    logits = torch.tensor([[0.0, 3.0, 1.0, -1.0]])
-    torch.testing.assert_close(classifier().probabilities(logits), logits.double().softmax(-1))
-    model = classifier(preprocessing=described(temperature=2.0))
-    torch.testing.assert_close(model.probabilities(logits), (logits.double() / 2).softmax(-1))
+    """The temperature of so many rows divides the logits; without preprocessing it is 1."""
+    rows = torch.tensor([1, 2, 3, 6, 7, 1000])
+    logits = torch.tensor([0.0, 3.0, 1.0, -1.0]).expand(6, 4)
+    torch.testing.assert_close(classifier().probabilities(logits, rows), logits.double().softmax(-1))
+    expected = (logits.double() / torch.tensor([[2.5, 2.5, 1.5, 1.5, 0.1 + 0.2, 0.1 + 0.2]]).double().T).softmax(-1)
+    torch.testing.assert_close(classifier(preprocessing=described()).probabilities(logits, rows), expected)
+    one = classifier(preprocessing=described()).probabilities(logits[0], rows[2])
+    torch.testing.assert_close(one, expected[2])
 
 
 def test_the_paper_configuration() -> None:
@@ -149,7 +152,7 @@ def test_the_paper_configuration() -> None:
 
 
 def test_save_and_load(model: aaren.Classifier, tmp_path: Path) -> None:
-    """A loaded classifier has the same bits, names and temperature, and a card in words."""
+    """A loaded classifier has the same bits, names and temperatures, and a card in words."""
     model.preprocessing = described()
     model.save(tmp_path / "model")
     loaded = aaren.load(tmp_path / "model")
@@ -205,12 +208,21 @@ def test_inputs_at_fault() -> None:
         {"classes": "abcd"},
         {"classes": [1, 2, 3, 4]},
         {"classes": []},
-        {"temperature": 0},
-        {"temperature": -1.0},
-        {"temperature": "2"},
-        {"temperature": True},
-        {"temperature": float("inf")},
-        {"temperature": None},
+        {"temperatures": []},
+        {"temperatures": 2.0},
+        {"temperatures": None},
+        {"temperatures": [[1, 0.0]]},
+        {"temperatures": [[1, -1.0]]},
+        {"temperatures": [[1, "2"]]},
+        {"temperatures": [[1, True]]},
+        {"temperatures": [[1, float("inf")]]},
+        {"temperatures": [[2, 1.0]]},
+        {"temperatures": [[1, 1.0], [1, 2.0]]},
+        {"temperatures": [[1, 1.0], [5, 2.0], [4, 2.0]]},
+        {"temperatures": [[1.0, 1.0]]},
+        {"temperatures": [[1, 1.0, 2.0]]},
+        {"temperatures": [1, 1.0]},
+        {"temperature": 1.0},
         {"scaler": {}},
         {"scaler": {"names": ["u"], "mean": [0.0], "deviation": [1.0]}},
         {"scaler": {"names": ["u", "u", "v"], "mean": [0, 0, 0], "deviation": [1, 1, 1]}},
@@ -228,8 +240,9 @@ def test_preprocessing_at_fault(change: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_preprocessing_goes_through_json() -> None:
-    """Names, scale and temperature come back from JSON exactly; an entry too few is refused by name."""
-    data = json.loads(json.dumps(described(temperature=0.1 + 0.2).to_dict()))
+    """Names, scale and temperatures come back from JSON exactly; an entry too few is refused by name."""
+    data = json.loads(json.dumps(described().to_dict()))
+    assert ClassifierPreprocessing.from_dict(data).temperatures == described().temperatures
     assert ClassifierPreprocessing.from_dict(data).to_dict() == data
-    with pytest.raises(ModelFileError, match=r"missing or unknown: \['temperature'\]"):
+    with pytest.raises(ModelFileError, match=r"missing or unknown: \['temperatures'\]"):
         ClassifierPreprocessing.from_dict({name: data[name] for name in ("classes", "scaler")})

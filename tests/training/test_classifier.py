@@ -15,7 +15,7 @@ import aaren
 from aaren.data import CaseSet, cases_from_arrays, stratified_split
 from aaren.errors import DataError, ModelFileError
 from aaren.evaluation import case_logits as logits_of
-from aaren.evaluation import evaluate_cases, fit_temperature, log_loss, prepare_classes, softmax
+from aaren.evaluation import evaluate_cases, fit_temperatures, log_loss, prepare_classes, rows_of_parts, softmax
 from aaren.models import Classifier
 from aaren.training import CLASSIFIER_OPTIONS, ClassifierResult, _classifier, classification_data, train_classifier
 
@@ -85,16 +85,34 @@ def test_the_test_part_decides_nothing(result: ClassifierResult, tmp_path: Path)
     assert set(none.metrics) == {"validation"}
 
 
-def test_scale_and_temperature_come_from_their_parts(result: ClassifierResult) -> None:
-    """The scale is that of the cases that were learned, the temperature that of those set aside."""
+def test_scale_and_temperatures_come_from_their_parts(result: ClassifierResult) -> None:
+    """The scale is that of the cases that were learned, the temperatures those of those set aside."""
     cases = waves()
     first, second = stratified_split(cases.labels, 0.2, 0)
     preprocessing = result.model.preprocessing
     expected = prepare_classes(cases.select(first)).scaler
     assert preprocessing.scaler.to_dict() == expected.to_dict()
     aside = cases.select(second)
-    assert preprocessing.temperature == fit_temperature(logits_of(result.model, aside)[:, -1], aside.labels)
+    rows = rows_of_parts(aside.lengths)
+    assert preprocessing.temperatures == fit_temperatures(logits_of(result.model, aside), rows, aside.labels)
     assert result.metrics["validation"]["cases"] == len(aside)
+
+
+def test_answers_before_the_end_are_calibrated(tmp_path: Path) -> None:
+    """Of new series, after the first parts of them, probabilities are nearer to the truth than with one temperature."""
+    cases, new = waves(200), waves(400, seed=1)
+    model = train(tmp_path, cases).model
+    known = model.preprocessing
+    one = dataclasses.replace(known, temperatures=((1, known.temperatures[-1][1]),))
+    logits, rows = logits_of(model, new), rows_of_parts(new.lengths)
+    loss = {}
+    for name, preprocessing in (("by rows", known), ("one", one)):
+        temperatures = preprocessing.temperature(torch.from_numpy(rows)).numpy()
+        loss[name] = [log_loss(softmax(logits[:, part], temperatures[:, part]), new.labels) for part in range(10)]
+    assert all(a < b for a, b in zip(loss["by rows"][:3], loss["one"][:3], strict=True))
+    found = evaluate_cases(model, new)
+    assert found["early_calibration_error"]["1.0"] == found["calibration_error"]
+    assert found["early"]["1.0"] == found["accuracy"]
 
 
 def test_the_score_orders_by_mistakes_then_by_loss(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +200,7 @@ def test_cases_at_fault(tmp_path: Path) -> None:
 
 
 def test_the_parts_are_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training sees the learned cases alone, validation those set aside, and the temperature is of the latter."""
+    """Training sees the learned cases alone, validation those set aside, and the temperatures are of the latter."""
     cases = waves()
     first, second = stratified_split(cases.labels, 0.25, 0)
     seen: dict[str, Any] = {}
@@ -192,22 +210,22 @@ def test_the_parts_are_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         seen["values"] = [data.train[0]["values"][0].tolist(), data.validation[0]["values"][0].tolist()]
         return real_fit(model, data, *arguments, **options)
 
-    def watched_temperature(logits: Any, labels: Any) -> float:
-        seen["temperature"] = labels.tolist()
-        return 2.0
+    def watched_temperatures(logits: Any, rows: Any, labels: Any) -> tuple[tuple[int, float], ...]:
+        seen["temperatures"] = labels.tolist()
+        return ((1, 2.0),)
 
     real_fit = _classifier.fit
     monkeypatch.setattr(_classifier, "fit", watched_fit)
-    monkeypatch.setattr(_classifier, "fit_temperature", watched_temperature)
+    monkeypatch.setattr(_classifier, "fit_temperatures", watched_temperatures)
     result = train(tmp_path, cases, test=waves(20, seed=1), validation=0.25, epochs=1)
     assert seen["train"] == cases.labels[first].tolist()
-    assert seen["validation"] == seen["temperature"] == cases.labels[second].tolist()
+    assert seen["validation"] == seen["temperatures"] == cases.labels[second].tolist()
     assert result.model.preprocessing is not None
     scaler = result.model.preprocessing.scaler
     for place, index in enumerate((first[0], second[0])):
         np.testing.assert_allclose(seen["values"][place], scaler.transform(cases.cases[index])[0], rtol=1e-5)
     assert result.record["training"]["samples"] == len(first)
-    assert result.model.preprocessing.temperature == 2.0
+    assert result.model.preprocessing.temperatures == ((1, 2.0),)
     # the reported probabilities are the calibrated ones
     cold = log_loss(softmax(logits_of(result.model, waves(20, seed=1))[:, -1] / 2.0), waves(20, seed=1).labels)
     assert result.record["metrics"]["test"]["log_loss"] == pytest.approx(cold, rel=1e-5)

@@ -9,11 +9,12 @@ from aaren.evaluation._class_metrics import (
     class_metrics,
     confusion_matrix,
     fit_temperature,
+    fit_temperatures,
     log_loss,
     softmax,
 )
 from aaren.evaluation._evaluate import evaluate, evaluate_streamed, evaluate_windows, parallel_forecasts
-from aaren.evaluation._evaluate_cases import case_logits, evaluate_cases
+from aaren.evaluation._evaluate_cases import case_logits, evaluate_cases, rows_of_parts
 from aaren.evaluation._event_baselines import best_pair, event_baselines, mark_transitions
 from aaren.evaluation._events import EventDataset, EventErrors, evaluate_events, exponential_distance
 from aaren.evaluation._metrics import ForecastErrors
@@ -96,6 +97,7 @@ __all__ = [
     "event_baselines",
     "exponential_distance",
     "fit_temperature",
+    "fit_temperatures",
     "log_loss",
     "mark_transitions",
     "mean_ranks",
@@ -108,6 +110,7 @@ __all__ = [
     "prepare_classes",
     "render_report",
     "require_matplotlib",
+    "rows_of_parts",
     "run_episodes",
     "season_length",
     "softmax",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 
 def accuracy(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
@@ -67,58 +69,87 @@ def confusion_matrix(guesses: NDArray[np.integer], labels: NDArray[np.integer], 
     return np.bincount(labels * classes + guesses, minlength=classes * classes).reshape(classes, classes)
 
 
-def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
-    """Probabilities of logits divided by a temperature, over the last axis."""
-    scaled = logits.astype(np.float64) / temperature
+def softmax(logits: NDArray[np.floating], temperature: ArrayLike = 1.0) -> NDArray[np.float64]:
+    """Probabilities of logits divided by a temperature, one or one for each case, over the last axis."""
+    scaled = logits.astype(np.float64) / np.asarray(temperature, dtype=np.float64)[..., None]
     weights = np.exp(scaled - scaled.max(-1, keepdims=True))
     return weights / weights.sum(-1, keepdims=True)
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """The temperature of at least 1 at which the log loss of cases that were not trained on is least.
+    """The temperature at which the log loss of cases that were not trained on is least.
 
-    The loss is convex in 1 / temperature, so bisection finds it. A temperature below 1 would make a model surer than
-    its training did; the cases that choose its weights make it look better than it is, and a faultless model would
-    become certain. So it is 1 there.
+    The loss is convex in 1 / temperature, so bisection finds it. A temperature below 1 makes a model surer than its
+    training did, though the cases have chosen its weights, too, and a model that is right in all of them would become
+    certain. So there, as if one case more were of any class: each label is worth n / (n + 1), the rest is spread over
+    all classes, and the temperature is at most 1.
 
     Args:
         logits: of n cases, shape (n, classes).
         labels: shape (n,).
 
     Returns:
-        Between 1 and 100.
+        Between 0.01 and 100.
 
-    Source: Guo et al., arXiv 1706.04599, section 4.2; the limit is this library's.
+    Source: Guo et al., arXiv 1706.04599, section 4.2; the labels below 1 after Platt, Probabilistic Outputs for Support
+    Vector Machines, 1999, section 2.2.
 
     Example:
         >>> logits = np.array([[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
         >>> fit_temperature(logits, np.array([0, 0, 1, 1])) > 1  # too sure: one of four is wrong
         True
     """
-    right = np.eye(logits.shape[1])[labels]
+    count, classes = logits.shape
+    right = np.eye(classes)[labels]
 
-    def slope(inverse: float) -> float:
+    def slope(inverse: float, targets: NDArray[np.float64]) -> float:
         """The derivative of the loss to 1 / temperature."""
-        return float(((softmax(logits, 1 / inverse) - right) * logits).sum())
+        return float(((softmax(logits, 1 / inverse) - targets) * logits).sum())
 
-    low, high = 0.01, 1.0
-    if slope(high) <= 0:
-        return 1.0
+    targets, low, high = right, 0.01, 1.0
+    if slope(1.0, right) <= 0:
+        targets, low, high = (count * right + 1 / classes) / (count + 1), 1.0, 100.0
     for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return 2 / (low + high)
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if slope(middle, targets) < 0 else (low, middle)
+    return 1 / math.sqrt(low * high)
+
+
+def fit_temperatures(
+    logits: NDArray[np.floating], rows: NDArray[np.integer], labels: NDArray[np.integer]
+) -> tuple[tuple[int, float], ...]:
+    """A temperature for each tenth of the answers in the order of how many rows of their series they come after.
+
+    A model that has seen little of a series is as sure as at its end, and more often wrong.
+
+    Args:
+        logits: after several parts of n cases, shape (n, parts, classes).
+        rows: how many rows each part has, shape (n, parts).
+        labels: shape (n,).
+
+    Returns:
+        At most ten pairs: from which row on, from 1 up, and the temperature, as `fit_temperature` has it.
+    """
+    starts = np.unique(np.quantile(rows, np.arange(10) / 10, method="lower")).tolist()
+    found: list[tuple[int, float]] = []
+    for start, end in itertools.pairwise([*starts, math.inf]):
+        chosen = (rows >= start) & (rows < end)
+        case, _ = np.nonzero(chosen)
+        temperature = fit_temperature(logits[chosen], labels[case])
+        if not found or temperature != found[-1][1]:
+            found.append((int(start) if found else 1, temperature))
+    return tuple(found)
 
 
 def class_metrics(
-    logits: NDArray[np.floating], labels: NDArray[np.integer], temperature: float = 1.0
+    logits: NDArray[np.floating], labels: NDArray[np.integer], temperature: ArrayLike = 1.0
 ) -> dict[str, Any]:
     """All metrics of the last answers; plain data.
 
     Args:
         logits: shape (cases, classes).
         labels: shape (cases,).
-        temperature: of the calibration; the metrics are given with it and without.
+        temperature: of the calibration, one or one for each case; the metrics are given with it and without.
     """
     calibrated, raw = softmax(logits, temperature), softmax(logits)
     return {

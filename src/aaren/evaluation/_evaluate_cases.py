@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from aaren.data import CaseSet
 from aaren.errors import DataError
-from aaren.evaluation._class_metrics import accuracy, class_metrics
+from aaren.evaluation._class_metrics import class_metrics
 from aaren.evaluation._prepared_cases import CaseDataset
 from aaren.models import Classifier
 
@@ -44,7 +44,7 @@ def case_logits(model: Classifier, cases: CaseSet) -> NDArray[np.float32]:
     for chosen in _batches(lengths):
         batch = dataset.__getitems__(chosen.tolist())
         said, _ = model(batch["values"].to(model.device), batch["mask"].to(model.device))
-        rows = np.ceil(np.outer(lengths[chosen], FRACTIONS) - 1e-9).astype(np.int64) - 1
+        rows = rows_of_parts(lengths[chosen]) - 1
         if not bool(said.logits[batch["mask"]].isfinite().all()):
             number = int(chosen[int((~said.logits.isfinite()).flatten(1).any(1).nonzero()[0])]) + 1
             raise DataError(
@@ -56,15 +56,21 @@ def case_logits(model: Classifier, cases: CaseSet) -> NDArray[np.float32]:
     return result
 
 
+def rows_of_parts(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many rows every tenth of each case has, at least one, rounded up: shape (cases, 10)."""
+    return np.ceil(np.outer(lengths, FRACTIONS) - 1e-9).astype(np.int64)
+
+
 def evaluate_cases(model: Classifier, cases: CaseSet) -> dict[str, Any]:
-    """Accuracy, log loss and calibration error at the end of each case, confusion, and accuracy after every tenth.
+    """Accuracy, log loss and calibration error at the end of each case and after every tenth of it, and confusion.
 
     Args:
         model: the classifier.
         cases: read with the model's classes; cases without a class are an error.
 
     Returns:
-        Plain data, as `class_metrics`, and "early": accuracies by fraction of the series, "0.1" to "1.0".
+        Plain data, as `class_metrics`, and by fraction of the series, "0.1" to "1.0", the accuracy ("early") and the
+        calibration error ("early_calibration_error").
 
     Raises:
         DataError: a case has no class, or the cases are not of the kind that the model was trained on.
@@ -74,8 +80,15 @@ def evaluate_cases(model: Classifier, cases: CaseSet) -> dict[str, Any]:
         raise DataError(f"expected a class for every case, received none for case {number}", source=cases.source)
     logits = case_logits(model, cases)
     assert model.preprocessing is not None, "case_logits has refused it"
-    early = {str(part): accuracy(logits[:, index], cases.labels) for index, part in enumerate(FRACTIONS)}
-    return {**class_metrics(logits[:, -1], cases.labels, model.preprocessing.temperature), "early": early}
+    temperatures = model.preprocessing.temperature(torch.from_numpy(rows_of_parts(cases.lengths))).numpy()
+    found = [class_metrics(logits[:, part], cases.labels, temperatures[:, part]) for part in range(len(FRACTIONS))]
+    return {
+        **found[-1],
+        "early": {str(part): one["accuracy"] for part, one in zip(FRACTIONS, found, strict=True)},
+        "early_calibration_error": {
+            str(part): one["calibration_error"] for part, one in zip(FRACTIONS, found, strict=True)
+        },
+    }
 
 
 def _batches(lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:

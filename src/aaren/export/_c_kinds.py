@@ -99,13 +99,19 @@ def classifier(model: Classifier) -> Parts:
         "input_names": comment(", ".join(known.channels)),
         "class_names": comment(", ".join(known.classes)),
         "class_json": ", ".join(json_text(name) for name in known.classes),
-        "temperature": repr(float(known.temperature)),
+        "temperature": _temperature(known.temperatures),
         "embed_table": matrix("embed", model.embed.weight, model.embed.bias),
         "head_table": matrix("head", model.head.weight, model.head.bias),
         **_scaling(known.scaler),
         **_names(known.channels),
     }
     return Parts(values, {"classifier", "scaling", "integers", "softmax"}, 8 + 8 * config.d_model)
+
+
+def _temperature(temperatures: tuple[tuple[int, float], ...]) -> str:
+    """An expression of the temperature after so many rows."""
+    (_, first), *later = temperatures
+    return "".join(f"state->position >= {row} ? {value!r} : " for row, value in reversed(later)) + repr(first)
 
 
 def events(model: EventModel) -> Parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -25,7 +26,9 @@ class ClassifierGraph(nn.Module):
         super().__init__()
         assert model.preprocessing is not None, "a model without is refused"
         scaler = model.preprocessing.scaler
-        self.temperature = model.preprocessing.temperature
+        rows, temperatures = zip(*model.preprocessing.temperatures, strict=True)
+        self.rows = torch.tensor(rows)
+        self.steps = constant(np.diff(temperatures, prepend=0.0), pairs=pairs)
         self.mean, self.deviation = (constant(x, pairs=pairs) for x in (scaler.mean, scaler.deviation))
         self.embed, self.head = model.embed, model.head
         self.positions = Positions(model.config.d_model, pairs=pairs) if model.positions else None
@@ -44,6 +47,8 @@ class ClassifierGraph(nn.Module):
         position, total = position + x.shape[0], total + encoded.to(total.work().dtype).sum(0)
         mean = (total / total.of(position)).narrow()
         logits = self.head(torch.cat([encoded[-1], mean])[None])[0]
-        chances = (logits.to(total.work().dtype) / self.temperature).softmax(-1)
+        steps = self.steps.work()
+        temperature = (steps * (position >= self.rows).to(steps.dtype)).sum()
+        chances = (logits.to(steps.dtype) / temperature).softmax(-1)
         after |= {"position": position, "total": total, "last": encoded[-1]}
         return {"probabilities": total.of(chances)}, after

@@ -162,10 +162,21 @@ class Classifier(Model[ClassifierConfig, ClassifierPreprocessing]):
         mean = (each * early).sum(1) / early.sum(1).clamp(min=1)
         return loss + self.config.early_weight * mean.mean()
 
-    def probabilities(self, logits: Float[Tensor, "*batch classes"]) -> Float[Tensor, "*batch classes"]:
-        """Calibrated probabilities: the softmax of the logits divided by the temperature of the preprocessing."""
-        temperature = 1.0 if self.preprocessing is None else self.preprocessing.temperature
-        return (logits.double() / temperature).softmax(-1)
+    def probabilities(
+        self, logits: Float[Tensor, "*batch classes"], rows: Int[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch classes"]:
+        """Calibrated probabilities: the softmax of logits divided by a temperature; 1 without preprocessing.
+
+        Args:
+            logits: shape (*, classes).
+            rows: how many rows of the series they come after, shape (*), as `ClassifierState.position`.
+
+        Returns:
+            float64, of the shape of the logits.
+        """
+        if self.preprocessing is None:
+            return logits.double().softmax(-1)
+        return (logits.double() / self.preprocessing.temperature(rows)[..., None]).softmax(-1)
 
     def describe(self) -> str:
         """What the model does, in one sentence."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from aaren.data import Scaler, Schema
 from aaren.errors import AarenError, ModelFileError
@@ -19,21 +24,27 @@ class ClassifierPreprocessing(Description):
     Args:
         classes: names of the classes.
         scaler: names of the channels, with their mean and deviation in the training part.
-        temperature: what logits are divided by before the softmax; fitted on the validation part.
+        temperatures: what logits are divided by before the softmax, as (from which row of a series on, temperature):
+            a model that has seen little of a series is surer than it should be. Fitted on the validation part.
 
     Raises:
-        ValueError: there are less than two classes, two have one name, or the temperature is not positive.
+        ValueError: there are less than two classes, two have one name, a temperature is not positive, or their rows do
+            not rise from 1.
     """
 
     classes: tuple[str, ...]
     scaler: Scaler
-    temperature: float = 1.0
+    temperatures: tuple[tuple[int, float], ...] = ((1, 1.0),)
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes: expected at least two different names, received {self.classes}")
-        if not 0 < self.temperature < math.inf:
-            raise ValueError(f"temperature: expected a positive number, received {self.temperature}")
+        rows = [row for row, _ in self.temperatures]
+        if rows[:1] != [1] or any(after <= before for before, after in itertools.pairwise(rows)):
+            raise ValueError(f"temperatures: expected them from row 1 on and in order of rows, received rows {rows}")
+        for _, temperature in self.temperatures:
+            if not 0 < temperature < math.inf:
+                raise ValueError(f"temperatures: expected positive numbers, received {temperature}")
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -44,6 +55,12 @@ class ClassifierPreprocessing(Description):
     def schema(self) -> Schema:
         """The columns of a live row."""
         return Schema(self.channels)
+
+    def temperature(self, rows: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """What the logits after so many rows of a series are divided by, float64."""
+        starts, values = zip(*self.temperatures, strict=True)
+        place = torch.searchsorted(torch.tensor(starts, device=rows.device), rows, right=True) - 1
+        return torch.tensor(values, dtype=torch.float64, device=rows.device)[place.clamp(min=0)]
 
     def require_sizes(self, channels: int, classes: int) -> None:
         """Refuse the numbers of channels and classes of another model.
@@ -60,7 +77,8 @@ class ClassifierPreprocessing(Description):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"classes": list(self.classes), "scaler": self.scaler.to_dict(), "temperature": self.temperature}
+        temperatures = [list(one) for one in self.temperatures]
+        return {"classes": list(self.classes), "scaler": self.scaler.to_dict(), "temperatures": temperatures}
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> ClassifierPreprocessing:
@@ -69,18 +87,29 @@ class ClassifierPreprocessing(Description):
         Raises:
             ModelFileError: an entry is missing, unknown or out of range.
         """
-        names = {"classes", "scaler", "temperature"}
+        names = {"classes", "scaler", "temperatures"}
         if set(data) != names:
             wrong = sorted(set(data) ^ names)
             raise ModelFileError(f"preprocessing: expected the entries {sorted(names)}; missing or unknown: {wrong}")
         try:
-            classes, temperature = data["classes"], data["temperature"]
+            classes = data["classes"]
             if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
                 raise TypeError(f"expected a list of names of classes, received {classes!r}")
-            if isinstance(temperature, bool) or not isinstance(temperature, int | float):
-                raise TypeError(f"expected a number for the temperature, received {temperature!r}")
-            result = ClassifierPreprocessing(tuple(classes), Scaler.from_dict(data["scaler"]), float(temperature))
+            temperatures = _pairs(data["temperatures"])
+            result = ClassifierPreprocessing(tuple(classes), Scaler.from_dict(data["scaler"]), temperatures)
             assert result.schema.inputs, "a schema refuses channels of one name and none at all"
         except (TypeError, ValueError, OverflowError, AarenError) as error:
             raise ModelFileError(f"preprocessing: expected what `save` writes; {error}") from None
         return result
+
+
+def _pairs(found: Any) -> tuple[tuple[int, float], ...]:
+    """Rows and temperatures of JSON.
+
+    Raises:
+        TypeError: they are something else.
+    """
+    pairs = found if isinstance(found, list) else [found]
+    if not all(isinstance(one, list) and [type(part) for part in one] == [int, float] for one in pairs):
+        raise TypeError(f"expected pairs of a row and a temperature, received {found!r}")
+    return tuple((row, temperature) for row, temperature in pairs)

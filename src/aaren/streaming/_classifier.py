@@ -102,6 +102,6 @@ def make_class_prediction(model: Classifier, logits: Tensor, row: int, length: i
     """Calibrated probabilities of logits of shape (classes,), by name."""
     assert model.preprocessing is not None, "callers have refused it"
     classes = model.preprocessing.classes
-    probabilities = model.probabilities(logits).tolist()
+    probabilities = model.probabilities(logits, torch.tensor(length, device=logits.device)).tolist()
     best = classes[int(logits.argmax())]
     return ClassPrediction(row, length, best, dict(zip(classes, probabilities, strict=True)))

@@ -46,7 +46,7 @@ class ClassifierForm(PoolForm[RowBlock]):
         self.layout.pack(state, records)
         logits = found.logits[:, 0]
         said = {
-            "probabilities": self._model.probabilities(logits).cpu().numpy(),
+            "probabilities": self._model.probabilities(logits, state.position).cpu().numpy(),
             "best": logits.argmax(-1).cpu().numpy(),
             "length": state.position.cpu().numpy(),
         }

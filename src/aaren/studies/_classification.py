@@ -25,8 +25,9 @@ def run(plan: Plan, directory: Path) -> dict[str, Any]:
     """Train and test one classifier.
 
     Returns:
-        metrics: accuracy, log loss and calibration error after the last row of each test case; early: accuracy after
-        10 %, 20 %, ... of each case; simple: the accuracy without an encoder; run: the record of the training.
+        metrics: accuracy, log loss and calibration error after the last row of each test case; early and
+        early_calibration_error: accuracy and calibration error after 10 %, 20 %, ... of each case; simple: the
+        accuracy without an encoder; run: the record of the training.
     """
     train, test = read(plan)
     result = train_classifier(
@@ -44,6 +45,7 @@ def run(plan: Plan, directory: Path) -> dict[str, Any]:
     return {
         "metrics": {name: metrics["test"][name] for name in METRICS},
         "early": metrics["test"]["early"],
+        "early_calibration_error": metrics["test"]["early_calibration_error"],
         "simple": {name: {"accuracy": one["accuracy"]} for name, one in metrics["baselines"].items()},
         "run": found,
     }

@@ -35,7 +35,10 @@ have, and a set with several horizons counts once, by their mean. It takes the s
 line gives it with those that share their data counted once. *Status* says what the data are: **original** the
 published data, **partial** a part of them, **substitute** other real data of the same kind, **regenerated** simulated
 anew, **generated** synthetic, **extra** a set outside of the paper. *Simple* is the best way to do the same without an
-encoder.
+encoder. *Code*, on the pages of runs, is the commit that a run was made with, + one with changes in the package that
+were not committed; the encoders of a row were run over days, and not all by the same commit. Log loss and calibration
+error of classification are with the calibration of that commit, which until 28 November 2026 was one temperature of at
+least 1.
 
 Margins, fixed before the runs: forecasting 5 % of the Transformer's MSE; classification 0.02 of accuracy; events 0.05
 nats an event; offline RL 5 points of the normalised score. That "nothing learned" takes a margin, too, and that sets

@@ -19,8 +19,9 @@ from aaren.evaluation import (
     case_baselines,
     case_logits,
     evaluate_cases,
-    fit_temperature,
+    fit_temperatures,
     prepare_classes,
+    rows_of_parts,
 )
 from aaren.models import Classifier, ClassifierConfig
 from aaren.training._fit import Batch, TrainingData, fit
@@ -71,8 +72,8 @@ def train_classifier(
     """Train a classifier, calibrate it, and save it with its record.
 
     A part of every class of two cases or more is set aside: it decides which epoch's weights are kept, by the share of
-    wrong answers at the end of the series and among equals by the log loss, and then the temperature of the
-    probabilities. The test part is read once, at the end, and decides nothing.
+    wrong answers at the end of the series and among equals by the log loss, and then the temperatures of the
+    probabilities, by how much of a series was seen. The test part is read once, at the end, and decides nothing.
 
     Args:
         train: labelled series, from `aaren.data.read_cases`.
@@ -108,8 +109,8 @@ def train_classifier(
         model = Classifier(configuration, preprocessing=preprocessing)
         data = classification_data(model, learned, aside)
         training = fit(model, data, options, directory, resume=resume, progress=progress)
-    temperature = fit_temperature(case_logits(model, aside)[:, -1], aside.labels)
-    model.preprocessing = dataclasses.replace(preprocessing, temperature=temperature)
+    temperatures = fit_temperatures(case_logits(model, aside), rows_of_parts(aside.lengths), aside.labels)
+    model.preprocessing = dataclasses.replace(preprocessing, temperatures=temperatures)
     metrics: dict[str, Any] = {"validation": evaluate_cases(model, aside)}
     if test is not None:
         metrics["test"] = evaluate_cases(model, test)

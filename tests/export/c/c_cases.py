@@ -90,9 +90,9 @@ def forecaster(rows: int = ROWS, *, timed: bool = True, gaps: bool = True, **fie
 def classifier(count: int = ROWS, **fields: Any) -> Case:
     """A classifier of waves."""
     rng = np.random.default_rng(1)
-    between = ClassifierPreprocessing(
-        ("slow", 'quick "very"', "no\\ne"), Scaler(("a", "b"), np.array([0.5, -3.0]), np.array([2.0, 0.1])), 1.7
-    )
+    scaler = Scaler(("a", "b"), np.array([0.5, -3.0]), np.array([2.0, 0.1]))
+    temperatures = ((1, 1.7), (4, 0.6), (900, 2.3))
+    between = ClassifierPreprocessing(("slow", 'quick "very"', "no\\ne"), scaler, temperatures)
     model = shaken(lambda: Classifier(channels=2, classes=3, preprocessing=between, **{**SMALL, **fields}))
     values = rng.normal(size=(count, 2)) * [2.0, 0.1] + [0.5, -3.0]
     missing = rng.random((count, 2)) < 0.05

@@ -34,7 +34,7 @@ class ClassifierStep:
         self.embed_weight, self.embed_bias = weights.linear("embed", self.width, 2 * config["channels"])
         self.encoder = make_encoder(weights, config)
         self.head_weight, self.head_bias = weights.linear("head", config["classes"], 2 * self.width)
-        self.temperature = preprocessing["temperature"]
+        self.temperatures = preprocessing["temperatures"]
         scaler = preprocessing["scaler"]
         self.mean, self.deviation = np.array(scaler["mean"]), np.array(scaler["deviation"])
 
@@ -52,4 +52,5 @@ class ClassifierStep:
         mean = (total / (before + 1)).astype(np.float32)
         logits = self.head_weight @ np.concatenate([encoded, mean]) + self.head_bias
         after.update(position=np.array(before + 1), total=total, last=encoded)
-        return {"probabilities": softmax(logits.astype(np.float64) / self.temperature)}, after
+        temperature = [value for row, value in self.temperatures if row <= before + 1][-1]
+        return {"probabilities": softmax(logits.astype(np.float64) / temperature)}, after
