@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
 import os
 import pickle
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ import event_cases as cases
 import numpy as np
 import pytest
 
-from aaren.data import read_events
+from aaren.data import read_events, uber_sequences
 from aaren.errors import AarenError, DataError
 
 EVENTS = {
@@ -143,6 +145,54 @@ def test_hostile_arrays(write: Callable[..., Path], monkeypatch: pytest.MonkeyPa
     assert len(bomb) < 2000
     with pytest.raises(DataError, match="at most 10000 bytes unpacked"):
         read_events(write(bomb, "e.npz"))
+
+
+def test_damaged_zip_files(write: Callable[..., Path]) -> None:
+    """Whatever bytes of a zip file's own records are changed, it is read or refused, and nothing else is raised."""
+    random = np.random.default_rng(0)
+    plain = io.BytesIO()
+    np.savez(plain, **cases.flat())
+    for name, whole in (
+        ("e.npz", plain.getvalue()),
+        ("e.npz", cases.npz(**cases.flat())),
+        ("e.pkl", cases.torch_zip(cases.ifl_tpp())),
+    ):
+        records = [place.start() for place in re.finditer(b"PK", whole)]
+        for _ in range(150):
+            damaged = bytearray(whole)
+            for _ in range(random.integers(1, 5)):
+                place = min(random.choice(records) + random.integers(46), len(whole) - 1)
+                damaged[place] = random.choice([0, 1, 12, 14, 255, random.integers(256)])
+            with contextlib.suppress(DataError):
+                read_events(write(bytes(damaged), name))
+
+
+def test_zip_members_that_end_early(write: Callable[..., Path]) -> None:
+    """A member with fewer bytes than its record says, one far behind the end, and one packed with LZMA are refused."""
+    whole = cases.torch_zip(cases.ifl_tpp())
+    first = whole.index(b"PK\x01\x02")  # of the central directory: method at 10, packed and unpacked size at 20 and 24
+    size = (1 << 20).to_bytes(4, "little")
+    for place, content in ((20, size + size), (42, b"\xf0\xff\xff\x7f"), (10, b"\x0e\x00")):
+        damaged = whole[: first + place] + content + whole[first + place + len(content) :]
+        with pytest.raises(DataError, match=r"expected a zip file, received a damaged one \(.+\); fetch it again"):
+            read_events(write(damaged, "e.pkl"))
+
+
+def test_bad_pick_ups(write: Callable[..., Path]) -> None:
+    """Pick-ups that are text, a scalar, fractions or of another length are refused with the array's name."""
+    row = np.zeros(5, dtype=np.int32)
+    good = {"minute": row, "lat_e4": row, "lon_e4": row, "base": row, "base_names": ["B02512"]}
+    for name, array, words in (
+        ("minute", ["x"] * 5, "minute: expected whole numbers of one dimension, received <U1"),
+        ("lat_e4", np.float64(1), r"lat_e4: expected whole numbers of one dimension, received float64 \(\)"),
+        ("lon_e4", np.full(5, np.nan), "lon_e4: expected whole numbers"),
+        ("base", row[None], r"base: expected whole numbers .*\(1, 5\)"),
+        ("base_names", "B02512", "base_names: expected text of one dimension"),
+        ("base_names", row, "base_names: expected text"),
+        ("minute", row[1:], "arrays of one length"),
+    ):
+        with pytest.raises(DataError, match=words):
+            uber_sequences(write(cases.npz(**{**good, name: array}), "pick_ups.npz"))
 
 
 def test_gzip_files(write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

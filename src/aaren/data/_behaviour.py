@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aaren.data._stored import read_npz, read_stored
 from aaren.errors import DataError
 
 _ACTIVATIONS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
@@ -45,9 +44,8 @@ class Behaviour:
         Raises:
             DataError: the file is missing, damaged, or has other entries.
         """
+        entries = read_npz(read_stored(path).data, str(path))
         try:
-            with path.open("rb") as data, np.load(data, allow_pickle=False) as file:
-                entries = {name: file[name] for name in file.files}
             behaviour = Behaviour(
                 path.stem,
                 {name: array.astype(np.float64) for name, array in entries.items() if array.dtype.kind == "f"},
@@ -59,19 +57,7 @@ class Behaviour:
             if not all(np.isfinite(array).all() for array in behaviour.arrays.values()):
                 raise ValueError("a weight is not finite")
             behaviour.act(np.zeros(behaviour.inputs), 0, np.random.default_rng(0), 1.0)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise DataError(f"the policy cannot be read ({reason}); check its path", source=str(path)) from None
-        except (
-            ValueError,
-            KeyError,
-            IndexError,
-            TypeError,
-            EOFError,
-            MemoryError,
-            zlib.error,
-            zipfile.BadZipFile,
-        ) as error:
+        except (ValueError, KeyError, IndexError, TypeError) as error:
             raise DataError(f"expected a policy of plain arrays, received another: {error}", source=str(path)) from None
         return behaviour
 

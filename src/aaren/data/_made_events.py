@@ -72,12 +72,20 @@ def uber_sequences(path: str | os.PathLike[str], *, fewest: int = 100, most: int
         DataError: the file is not as above.
     """
     label = str(path)
-    arrays = read_npz(read_stored(path).data, label)
+    stored = read_stored(path)
+    arrays = read_npz(stored.data, label)
     names = ("minute", "lat_e4", "lon_e4", "base", "base_names")
     if not set(names) <= set(arrays):
         raise DataError(f"expected the arrays {', '.join(names)}, received {sorted(arrays)}", source=label)
+    for name in names:
+        kinds, what = ("US", "text") if name == "base_names" else ("iu", "whole numbers")
+        array = arrays[name]
+        if array.dtype.kind not in kinds or array.ndim != 1:
+            raise DataError(
+                f"expected {what} of one dimension, received {array.dtype} {array.shape}", source=f"{label}: {name}"
+            )
     minute, latitude, longitude, base = (arrays[name].astype(np.int64) for name in names[:4])
-    if len({len(array) for array in (minute, latitude, longitude, base)}) != 1 or minute.ndim != 1:
+    if len({len(array) for array in (minute, latitude, longitude, base)}) != 1:
         raise DataError("expected arrays of one length, received several", source=label)
     bases = arrays["base_names"]
     if len(base) and not 0 <= base.min() <= base.max() < len(bases):
@@ -92,4 +100,4 @@ def uber_sequences(path: str | os.PathLike[str], *, fewest: int = 100, most: int
             found.append(EventSequence(name, part[:, 3].astype(np.float64), None, 0.0, end))
     if not found:
         raise DataError(f"expected a sequence of {fewest} to {most} events, received none", source=label)
-    return EventSet(tuple(found), (), label, read_stored(path).sha256, "drop")
+    return EventSet(tuple(found), (), label, stored.sha256, "drop")

@@ -59,18 +59,21 @@ def read_zip(data: bytes, source: str) -> dict[str, bytes]:
     """The members of a zip file by name, in memory.
 
     Raises:
-        DataError: it is damaged, or would unpack to too many bytes.
+        DataError: it is damaged, is packed in another way than numpy and PyTorch do, or would unpack to too many bytes.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(info.file_size for info in archive.infolist()) > LARGEST:
+            members = archive.infolist()
+            if sum(info.file_size for info in members) > LARGEST:
                 raise DataError(f"expected at most {LARGEST} bytes unpacked, received more", source=source)
-            return {info.filename: archive.read(info) for info in archive.infolist()}
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, RuntimeError, NotImplementedError) as error:
+            if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in members):
+                raise ValueError("a member is neither stored nor deflated")
+            return {info.filename: archive.read(info) for info in members}
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, OverflowError, ValueError, RuntimeError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
-            f"expected a zip file, received a damaged one ({error}); fetch it again", source=source
+            f"expected a zip file, received a damaged one ({str(error) or 'cut short'}); fetch it again", source=source
         ) from None
 
 
