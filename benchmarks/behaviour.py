@@ -21,8 +21,9 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from aaren.data import Episode, read_episodes
+from aaren.data import Episode, read_episodes, require_robot
 from aaren.data._behaviour import Behaviour
+from aaren.errors import DataError
 
 
 def returns(
@@ -71,10 +72,10 @@ def main() -> None:
     behaviour = Behaviour.read(arguments.policy)
     if arguments.recorded:
         recorded = read_episodes([arguments.recorded])
-        spaces = gymnasium.make(arguments.environment)
-        sizes = (spaces.observation_space.shape, spaces.action_space.shape)
-        if sizes != ((recorded.observations,), (recorded.actions,)):
-            parser.error(f"--recorded: expected episodes of {arguments.environment}, received {recorded.describe()}")
+        try:
+            require_robot(gymnasium.make(arguments.environment), recorded)
+        except DataError as error:
+            parser.error(f"--recorded: {error}")
         noise = recorded_noise(behaviour, recorded.episodes)
         print(f"noise of the recorded actions: mean square {noise:.5f}")
     print("acts by                      mean   median   below 0.9 of the mean policy's median")

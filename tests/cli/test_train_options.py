@@ -60,7 +60,7 @@ def passed_on(aaren: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     file, found = tmp_path / "data", {}
     file.touch()
     read = SimpleNamespace(describe=lambda: "", parts=(), close=lambda: None)
-    for name in ("read_series", "read_cases", "read_events", "read_episodes", "make_environment"):
+    for name in ("read_series", "read_cases", "read_events", "read_episodes", "make_environment", "require_robot"):
         monkeypatch.setattr(f"aaren.data.{name}", lambda *_, **__: read)
     monkeypatch.setattr("aaren.data.split_sequences", lambda *_: (read, read, None))
 

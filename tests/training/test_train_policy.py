@@ -208,6 +208,15 @@ def test_the_papers_options() -> None:
     assert (options.learning_rate_decay, options.patience) == (1.0, options.epochs)
 
 
+def test_episodes_of_another_robot_are_not_learned_from(tmp_path: Path) -> None:
+    """Of a robot that is known by name, episodes of other sizes are refused, and nothing is left."""
+    with pytest.raises(
+        DataError, match="expected episodes of Hopper-v4, with 11 observations and 3 actions, received 2"
+    ):
+        train_policy(episodes(), tmp_path / "model", environment="Hopper-v4", steps=1, progress=False)
+    assert not (tmp_path / "model").exists()
+
+
 def test_what_is_refused_before_time_is_spent(tmp_path: Path) -> None:
     """One episode, cut ones alone, long ones, actions out of bounds and no steps are refused, and nothing is left."""
     for data, changes, words in (

@@ -99,7 +99,7 @@ def policy(
     options
         Encoder, training and output.
     """
-    from aaren.data import make_environment, read_episodes
+    from aaren.data import make_environment, read_episodes, require_robot
     from aaren.training import policy_options, train_policy
 
     require_trainable(options.accelerator, options.seed)
@@ -109,7 +109,9 @@ def policy(
     if not data:
         raise ValueError("DATA: expected at least one HDF5 file of episodes, received none")
     episodes = read_episodes([existing(path, "an HDF5 file of episodes") for path in data])
-    make_environment(environment).close()  # a wrong id is found before the training, not after it
+    simulator = make_environment(environment)  # a wrong one is found before the training, not after it
+    simulator.close()
+    require_robot(simulator, episodes)
     print(episodes.describe(), file=sys.stderr)
     result = train_policy(
         episodes,

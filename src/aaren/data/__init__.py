@@ -17,7 +17,7 @@ from aaren.data._checked_observation import (
 )
 from aaren.data._checked_order import checked_series, missing_before
 from aaren.data._checked_row import checked_row, nonfinite_of
-from aaren.data._environments import make_environment
+from aaren.data._environments import environment_sizes, make_environment, require_robot
 from aaren.data._episodes import (
     Episode,
     EpisodeSet,
@@ -82,6 +82,7 @@ __all__ = [
     "columns_of",
     "data_sets",
     "environment_name",
+    "environment_sizes",
     "find",
     "find_parts",
     "is_sound_reward",
@@ -105,6 +106,7 @@ __all__ = [
     "read_series",
     "readable_number",
     "regenerate",
+    "require_robot",
     "require_room",
     "returns_to_go",
     "sha256_of",

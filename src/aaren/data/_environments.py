@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
+from aaren.data._episodes import EpisodeSet
 from aaren.data._optional import optional
+from aaren.data._scores import environment_name
 from aaren.errors import DataError
 
 _NEEDED = ("gymnasium", "mujoco", "imageio", "packaging")  # Gymnasium imports the last three and installs none
+
+_Sizes = tuple[tuple[int, int], ...]
+_ROBOTS: Mapping[str, _Sizes] = MappingProxyType(
+    {
+        "Ant": ((27, 8), (105, 8), (111, 8)),  # without contact forces, with those of version 5, with D4RL's
+        "HalfCheetah": ((17, 6),),
+        "Hopper": ((11, 3),),
+        "Walker2d": ((17, 6),),
+    }
+)
 
 
 def make_environment(environment: str) -> Any:
@@ -43,6 +56,47 @@ def make_environment(environment: str) -> Any:
             f"expected flat boxes of observations and actions, received {seen} and {done} of {environment!r}"
         )
     return made
+
+
+def environment_sizes(environment: Any) -> _Sizes:
+    """Numbers of an observation and of an action that data of an environment may have.
+
+    Args:
+        environment: a `gymnasium.Env`, or an id.
+
+    Returns:
+        Pairs (observations, actions): of Ant several, since its 27 are the first of the 111 that D4RL has. None at all
+        for an id that is not of Ant, HalfCheetah, Hopper or Walker2d, and where observations or actions are not flat.
+    """
+    if isinstance(environment, str):
+        return _ROBOTS.get(environment_name(environment), ())
+    seen, done = environment.observation_space.shape, environment.action_space.shape
+    if len(seen) != 1 or len(done) != 1:
+        return ()
+    return ((*seen, *done), (111, *done)) if seen == (27,) else ((*seen, *done),)
+
+
+def require_robot(environment: Any, episodes: EpisodeSet) -> None:
+    """Refuse episodes of another robot, by the numbers of an observation and of an action.
+
+    Args:
+        environment: as for `environment_sizes`; one of which nothing is known takes all episodes.
+        episodes: of a file.
+
+    Raises:
+        DataError: with both sizes, and the robots that the episodes may be of.
+    """
+    sizes, received = environment_sizes(environment), (episodes.observations, episodes.actions)
+    if not sizes or received in sizes:
+        return
+    name = environment if isinstance(environment, str) else environment.spec.id
+    fitting = " or ".join(robot for robot, own in _ROBOTS.items() if received in own)
+    raise DataError(
+        f"expected episodes of {name}, with {' or '.join(str(seen) for seen, _ in sizes)} observations and "
+        f"{sizes[0][1]} actions, received {received[0]} and {received[1]}; give the environment that they are from"
+        f"{fitting and f' ({fitting} has these sizes)'}",
+        source=episodes.source,
+    )
 
 
 @contextmanager

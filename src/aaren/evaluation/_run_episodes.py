@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils import _pytree as pytree
 
-from aaren.data import REFERENCE_RETURNS, environment_name, make_environment, normalized_score
+from aaren.data import REFERENCE_RETURNS, environment_name, environment_sizes, make_environment, normalized_score
 from aaren.errors import DataError
 from aaren.models import ActingMode, Policy, begin_episodes, choose_actions, observe_rewards
 
@@ -145,9 +145,8 @@ def _play(
 def _require_sizes(model: Policy, environment: Any) -> None:
     """Refuse an environment that is not the policy's."""
     config = model.config
-    received = (environment.observation_space.shape, environment.action_space.shape)
-    seen = (27,) if config.observations == 111 and received[0] == (27,) else (config.observations,)
-    if received != (seen, (config.actions,)):
+    if (config.observations, config.actions) not in environment_sizes(environment):
+        received = (environment.observation_space.shape, environment.action_space.shape)
         raise DataError(
             f"expected an environment with observations of shape ({config.observations},) and actions of shape "
             f"({config.actions},), received {received[0]} and {received[1]}; give the one of the training data"

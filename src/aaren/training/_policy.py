@@ -20,6 +20,7 @@ from aaren.data import (
     environment_name,
     normalized_score,
     observation_scaler,
+    require_robot,
 )
 from aaren.errors import DataError
 from aaren.models import Policy, PolicyConfig, PolicyPreprocessing
@@ -106,13 +107,14 @@ def train_policy(
         The model and the record.
 
     Raises:
-        DataError: there are fewer than two complete episodes, one is longer than `max_episode_steps`, or an action is
-            outside of the bounds.
+        DataError: the episodes are of another robot than the environment's, as far as their sizes tell; there are fewer
+            than two complete ones, one is longer than `max_episode_steps`, or an action is outside of the bounds.
         ValueError: a field of the configuration is out of range.
         ModelFileError: the directory cannot be written, or the checkpoint is not of this run.
     """
     if steps < 1:
         raise ValueError(f"steps: expected at least 1, received {steps}")
+    require_robot(environment, episodes)
     options = options or policy_options(steps)
     directory = Path(directory)
     complete = episodes.complete()

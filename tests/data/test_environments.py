@@ -1,0 +1,51 @@
+"""Which robot episodes are of: by the simulator, and without one by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from episode_cases import flat, write
+
+from aaren.data import EpisodeSet, environment_sizes, make_environment, read_episodes, require_robot
+from aaren.errors import DataError
+
+
+def of_sizes(path: Path, observations: int, actions: int) -> EpisodeSet:
+    """Seven steps of a robot of these sizes."""
+    arrays: dict[str, Any] = {**flat(), "observations": np.zeros((7, observations)), "actions": np.zeros((7, actions))}
+    return read_episodes(write(path, arrays))
+
+
+@pytest.mark.parametrize(
+    "environment", ["Ant-v4", "Ant-v5", "HalfCheetah-v4", "Hopper-v4", "Hopper-v5", "Walker2d-v4", "Walker2d-v5"]
+)
+def test_the_known_sizes_are_the_simulators(environment: str) -> None:
+    """What is known of a robot without Gymnasium is what Gymnasium says of it."""
+    simulator = make_environment(environment)
+    simulator.close()
+    assert set(environment_sizes(simulator)) <= set(environment_sizes(environment))
+
+
+def test_episodes_of_another_robot(tmp_path: Path) -> None:
+    """They are refused with both sizes and the robots that fit, by name or by simulator; Ant may have 27 or 111."""
+    hopper = of_sizes(tmp_path / "hopper.hdf5", 11, 3)
+    simulator = make_environment("HalfCheetah-v4")
+    simulator.close()
+    for environment in ("HalfCheetah-v4", simulator):
+        with pytest.raises(
+            DataError,
+            match=r"hopper\.hdf5: expected episodes of HalfCheetah-v4, with 17 observations and 6 actions, received 11 "
+            r"and 3; give the environment that they are from \(Hopper has these sizes\)$",
+        ):
+            require_robot(environment, hopper)
+    with pytest.raises(DataError, match=r"with 11 observations .* received 4 and 3; give the environment .* are from$"):
+        require_robot("mujoco/Hopper-v5", of_sizes(tmp_path / "other.hdf5", 4, 3))
+    require_robot("Hopper-v2", hopper)
+    require_robot("MyHopper-v0", hopper)
+    ant = make_environment("Ant-v4")
+    ant.close()
+    for observations in (27, 111):
+        require_robot(ant, of_sizes(tmp_path / "ant.hdf5", observations, 8))
