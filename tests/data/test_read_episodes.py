@@ -114,6 +114,11 @@ BAD = {
     "text": (changed(rewards=np.array([b"x"] * 7)), "expected numbers in 'rewards'"),
     "NaN": (changed(observations=np.where(np.eye(7, 3) > 0, np.nan, 0)), r"finite.*'observations'.*nan at \(0, 0\)"),
     "infinity": (changed(rewards=np.array([0, 0, np.inf, 0, 0, 0, 0])), r"'rewards', received inf at \(2,\)"),
+    "NaN as a terminal": (
+        changed(terminals=np.array([0, 0, 0, 1, np.nan, 0, 0])),
+        r"'terminals', received nan at \(4,\)",
+    ),
+    "NaN as a timeout": (changed(timeouts=np.full(7, np.nan)), r"'timeouts', received nan at \(0,\)"),
     "beyond float32": (changed(actions=np.full((7, 2), 1e39)), r"'actions', received 1e\+39 at \(0, 0\)"),
     "no step": ({name: array[:0] for name, array in flat().items()}, "at least one episode, received none"),
     "a group in place of an array": (
@@ -144,6 +149,11 @@ BAD_GROUPS = {
     "actions are missing": ("actions", lambda x: x[:-1], "expected 5 rows of 'episode_1/actions'"),
     "an end inside": ("terminations", lambda x: ~x, "expected the end of episode_1 at its last step"),
     "NaN": ("rewards", lambda x: x * np.nan, "'episode_1/rewards', received nan"),
+    "NaN as an end": (
+        "truncations",
+        lambda x: np.where(x, np.nan, 0),
+        r"'episode_1/truncations', received nan at \(4,\)",
+    ),
     "no step": ("rewards", lambda x: x[:0], "at least one step in episode_1"),
     "no truncations": ("truncations", None, "expected 'episode_1/truncations'"),
 }

@@ -317,6 +317,28 @@ def test_turns_and_ends(policy: Policy, rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.usefixtures("without_shape_checks")
+def test_what_is_no_number(policy: Policy) -> None:
+    """Observations, rewards and actions that are no numbers are refused in words, and the episode goes on as before."""
+    agent = policy.stream()
+    for bad in (["x"] * 3, {"observation_0": 1.0}, [[1.0], [2.0, 3.0], 4.0], [10**400, 0, 0]):
+        with pytest.raises(DataError, match=r"stream: expected an observation in numbers, received .*; give it as"):
+            agent.act(bad)
+    agent.act([0.0, 0.0, 0.0])
+    before = state_bits(agent)
+    for bad in ("x", {}, 10**400):
+        with pytest.raises(DataError, match="stream: expected a reward in numbers, received"):
+            agent.observe(bad)
+    with pytest.raises(DataError, match=r"expected a finite reward and action .*, received None and None"):
+        agent.observe(None)
+    with pytest.raises(ValueError, match=r"reward: expected one number, received shape \(2,\)"):
+        agent.observe([1.0, 2.0])
+    with pytest.raises(DataError, match=r"expected an action in numbers, received \['x', 'y'\]"):
+        agent.observe(1.0, ["x", "y"])
+    assert state_bits(agent) == before
+    agent.observe(np.array([1.0], dtype=np.float32))
+
+
+@pytest.mark.usefixtures("without_shape_checks")
 def test_wrong_arguments(policy: Policy) -> None:
     """Unknown modes and policies for rows are refused, and so is a model without preprocessing."""
     with pytest.raises(ValueError, match="mode: expected 'streamed' or 'windowed'"):

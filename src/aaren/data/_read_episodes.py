@@ -174,7 +174,7 @@ def _require_length(name: str, received: int, expected: int, reading: _Reading) 
 
 
 def _array(group: Any, key: str, name: str, reading: _Reading) -> NDArray[Any]:
-    """An array of the file, checked: float32 of one or two dimensions and finite, or bool for the ends of episodes."""
+    """An array of the file, checked: finite, float32 of one or two dimensions, or bool for the ends of episodes."""
     flags = key in ("terminals", "timeouts", "terminations", "truncations")
     dims = 1 if flags or key == "rewards" else 2
     dataset = _dataset(group, key, name, reading)
@@ -184,8 +184,6 @@ def _array(group: Any, key: str, name: str, reading: _Reading) -> NDArray[Any]:
     if dataset.dtype.kind not in "fiub":
         raise reading.error(f"expected numbers in {name!r}, received {dataset.dtype}")
     values = dataset[()]
-    if flags:
-        return np.asarray(values != 0)
     with np.errstate(over="ignore"):
         array = np.asarray(values, dtype=np.float32)
     bad = np.argwhere(~np.isfinite(array))
@@ -195,7 +193,7 @@ def _array(group: Any, key: str, name: str, reading: _Reading) -> NDArray[Any]:
             f"expected finite numbers that float32 can hold in {name!r}, received {values[place]} at {place}; "
             "remove its episode"
         )
-    return array
+    return np.asarray(values != 0) if flags else array
 
 
 def _dataset(group: Any, key: str, name: str, reading: _Reading) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,12 +129,12 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         """The action for an observation, shape (observations,); shape (actions,), within its bounds.
 
         Raises:
-            DataError: a number is missing or not finite, or the episode is longer than any that the policy knows.
+            DataError: a number is missing, none or not finite, or the episode is longer than any that the policy knows.
             ValueError: the reward of the action before was not observed, or the shape is another.
         """
         if self._awaits_reward:
             raise ValueError("act: expected the reward of the action before; call observe(reward) first")
-        values = np.asarray(observation, dtype=np.float64)
+        values = _numbers("an observation", observation)
         number = self._rows + 1
         names = self._preprocessing.scaler.names
         if values.shape == (27,) and len(names) == 111:  # what an Ant's simulator gives; see `choose_actions`
@@ -153,22 +154,25 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
             action: what was really done, shape (actions,), if it was something else.
 
         Raises:
-            DataError: the reward or the action is not finite.
+            DataError: the reward or the action is not finite, or no number.
             ValueError: there was no action since the last reward, or its shape is another.
         """
         if not self._awaits_reward:
             raise ValueError("observe: expected a call of act before, received a reward without an action")
-        done = None if action is None else np.asarray(action, dtype=np.float64)
+        earned = _numbers("a reward", reward)
+        if earned.size != 1:
+            raise ValueError(f"reward: expected one number, received shape {earned.shape}")
+        done = None if action is None else _numbers("an action", action)
         if done is not None and done.shape != (self.model.config.actions,):
             raise ValueError(f"action: expected shape ({self.model.config.actions},), received {done.shape}")
         with np.errstate(over="ignore", invalid="ignore"):
             sound = done is None or np.isfinite(self._preprocessing.scaled_actions(done)).all()
-        if not is_sound_reward(reward, self.return_to_go, self._preprocessing.return_scale) or not sound:
+        if not is_sound_reward(earned.item(), self.return_to_go, self._preprocessing.return_scale) or not sound:
             raise DataError(
                 f"expected a finite reward and action that float32 can hold, received {reward} and {done}",
                 source="stream",
             )
-        self._observe(float(reward), done)
+        self._observe(earned.item(), done)
         self._last_taken = self._rows
 
     def reset(self, target_return: float | None = None) -> None:
@@ -269,3 +273,14 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         done = None if action is None else action[None]
         self._state = observe_rewards(self.model, [reward], self._state, done)
         self._awaits_reward = False
+
+
+def _numbers(what: str, given: ArrayLike) -> NDArray[np.float64]:
+    """An array of what was given, or a refusal in our words."""
+    try:
+        return np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(
+            f"expected {what} in numbers, received {reprlib.repr(given)}; give it as the environment does",
+            source="stream",
+        ) from None
