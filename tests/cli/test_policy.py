@@ -133,6 +133,10 @@ REFUSED = {
         "an HDF5 file of episodes, received no such file",
     ),
     "a table": ("train policy TABLE --environment Hopper-v4 -o NEW", "expected an HDF5 file"),
+    "a folder": (
+        "train policy FOLDER --environment Hopper-v4 -o NEW",
+        "expected data/main_data.hdf5 or main_data.hdf5",
+    ),
     "another robot": (
         "train policy EPISODES --environment Ant-v4 -o NEW",
         "with 27 or 111 observations and 8 actions, received 11 and 3; give the environment that they are from (Hopper",

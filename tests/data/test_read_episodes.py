@@ -59,6 +59,25 @@ def test_minari_has_one_observation_more(tmp_path: Path) -> None:
         assert (one.terminated, one.truncated) == (False, True)
 
 
+def test_a_folder_of_minari_stands_for_its_file(tmp_path: Path) -> None:
+    """A set's folder, and the folder of its data, are read as the file in them; any other folder is refused."""
+    data = tmp_path / "medium-v0" / "data"
+    data.mkdir(parents=True)
+    with pytest.raises(DataError, match=r"expected data/main_data\.hdf5 or main_data\.hdf5 in the folder, .* neither;"):
+        read_episodes(data.parent)
+    (data / "0").mkdir()
+    (data / "0" / "part-0.arrow").touch()
+    for folder in (data.parent, data):
+        with pytest.raises(
+            DataError, match="received Minari's files of Arrow or Parquet; make the set with data_format="
+        ):
+            read_episodes(folder)
+    file = grouped(data / "main_data.hdf5", [minari(4)])
+    for folder in (data.parent, data):
+        found = read_episodes(folder)
+        assert (found.source, found.sha256, found.steps) == (str(file), sha256_of(file), 4)
+
+
 def test_both_layouts_of_the_same_episodes_agree(tmp_path: Path) -> None:
     """The same episode is the same from either layout."""
     one = minari(5)
@@ -180,9 +199,8 @@ def test_damaged_and_foreign_files(tmp_path: Path) -> None:
         with pytest.raises(DataError) as refusal:
             read_episodes(path)
         assert "\n" not in str(refusal.value)
-    for missing in (tmp_path / "nowhere.hdf5", tmp_path):
-        with pytest.raises(DataError, match="cannot be read"):
-            read_episodes(missing)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_episodes(tmp_path / "nowhere.hdf5")
 
 
 def test_nothing_outside_of_the_file_is_read(tmp_path: Path) -> None:

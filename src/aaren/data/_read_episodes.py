@@ -18,6 +18,7 @@ from aaren.errors import DataError
 
 _FLAT = ("observations", "actions", "rewards", "terminals", "timeouts")
 _GROUPED = ("observations", "actions", "rewards", "terminations", "truncations")
+_IN_FOLDER = ("data/main_data.hdf5", "main_data.hdf5")  # of a set, or of its data
 _LARGEST_RATIO = 1100  # deflate packs at most 1032 bytes into one
 
 
@@ -69,15 +70,15 @@ def read_episodes(source: str | os.PathLike[str] | Sequence[str | os.PathLike[st
             medium-expert. A file has either D4RL's flat arrays `observations`, `actions`, `rewards`, `terminals` and
             `timeouts`, where an episode ends at each terminal or timeout and the last one may be cut; or Minari's
             groups `episode_0`, `episode_1`, ... (`main_data.hdf5`), whose last observation, seen after the last
-            action, is left out.
+            action, is left out. The folder of a set of Minari stands for that file in it.
 
     Returns:
         The episodes.
 
     Raises:
-        DataError: a file is not HDF5 or damaged, a key is missing, lengths or dimensions differ, a number is not
-            finite, there is no episode, or arrays are larger than the file can hold: more than 1,100 times their
-            bytes in it, or more of its bytes in all than it has, as hard links to one array make them.
+        DataError: a file is not HDF5 or damaged, a folder has none, a key is missing, lengths or dimensions differ, a
+            number is not finite, there is no episode, or arrays are larger than the file can hold: more than 1,100
+            times their bytes in it, or more of its bytes in all than it has, as hard links to one array make them.
         MissingDependencyError: h5py is not installed.
 
     Example:
@@ -87,7 +88,7 @@ def read_episodes(source: str | os.PathLike[str] | Sequence[str | os.PathLike[st
     paths = [source] if isinstance(source, str | os.PathLike) else list(source)
     if not paths:
         raise DataError("expected at least one file of episodes, received none")
-    sets = [_read_file(Path(path)) for path in paths]
+    sets = [_read_file(_file_of(Path(path))) for path in paths]
     sizes = [(one.observations, one.actions) for one in sets]
     for one, size in zip(sets, sizes, strict=True):
         if size != sizes[0]:
@@ -101,6 +102,20 @@ def read_episodes(source: str | os.PathLike[str] | Sequence[str | os.PathLike[st
         " + ".join(one.source for one in sets),
         " + ".join(one.sha256 for one in sets),
     )
+
+
+def _file_of(path: Path) -> Path:
+    """The file that is meant: where a folder is named, Minari's in it."""
+    if not path.is_dir():
+        return path
+    for name in _IN_FOLDER:
+        if (path / name).is_file():
+            return path / name
+    if any(next(path.glob(f"{data}*/part-0.{kind}"), None) for data in ("data/", "") for kind in ("arrow", "parquet")):
+        received = "Minari's files of Arrow or Parquet; make the set with data_format='hdf5'"
+    else:
+        received = "a folder with neither; name the file, or the folder of a set of Minari"
+    raise DataError(f"expected {' or '.join(_IN_FOLDER)} in the folder, received {received}", source=str(path))
 
 
 def _read_file(path: Path) -> EpisodeSet:
