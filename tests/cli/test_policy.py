@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,26 @@ def test_several_files_and_the_record(aaren: Command, recorded: Path, tmp_path: 
     assert "episodes" in done.err
 
 
+def test_a_pickle_is_learned_from(aaren: Command, recorded: Path, tmp_path: Path) -> None:
+    """The same episodes in Decision Transformer's layout give the same policy as in D4RL's."""
+    keys = ("observations", "actions", "rewards")
+    lines = [
+        {
+            **{key: getattr(one, key) for key in keys},
+            "terminals": (np.arange(one.steps) == one.steps - 1) & one.terminated,
+        }
+        for one in read_episodes(recorded).complete().episodes
+    ]
+    path = tmp_path / "hopper.pkl"
+    path.write_bytes(pickle.dumps(lines))
+    weights = []
+    for name, file in (("hdf5", recorded), ("pkl", path)):
+        options = ["--environment", "Hopper-v4", *TINY.split(), "-o", tmp_path / name]
+        assert aaren("train", "policy", file, *options).code == 0
+        weights.append((tmp_path / name / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
 def test_rows_to_actions(aaren: Command, acting: Path, recorded: Path, tmp_path: Path) -> None:
     """A row of observation and reward gives a line with the action, and a restart goes on."""
     episode = read_episodes(recorded).episodes[0]
@@ -127,10 +148,10 @@ def test_rewards_of_rows_that_are_skipped(aaren: Command, acting: Path, recorded
 
 
 REFUSED = {
-    "no file": ("train policy --environment Hopper-v4 -o NEW", "DATA: expected at least one HDF5 file"),
+    "no file": ("train policy --environment Hopper-v4 -o NEW", "DATA: expected at least one file of episodes"),
     "a file that is not there": (
         "train policy nowhere.hdf5 --environment Hopper-v4 -o NEW",
-        "an HDF5 file of episodes, received no such file",
+        "a file of episodes, received no such file",
     ),
     "a table": ("train policy TABLE --environment Hopper-v4 -o NEW", "expected an HDF5 file"),
     "a folder": (

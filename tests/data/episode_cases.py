@@ -38,6 +38,15 @@ def grouped(path: Path, episodes: list[dict[str, Any]]) -> Path:
     return write(path, {f"episode_{i}/{key}": array for i, one in enumerate(episodes) for key, array in one.items()})
 
 
+def transformer(steps: int, seed: int = 0, terminal: bool = False) -> dict[str, Any]:
+    """One episode of Decision Transformer's arrays."""
+    one = minari(steps, seed)
+    observations, following = one["observations"][:-1].astype(np.float32), one["observations"][1:].astype(np.float32)
+    rewards, terminals = one["rewards"].astype(np.float32), one["truncations"] & terminal
+    arrays = {"observations": observations, "next_observations": following, "actions": one["actions"]}
+    return {**arrays, "rewards": rewards, "terminals": terminals}
+
+
 def minari(steps: int, seed: int = 0) -> dict[str, Any]:
     """One episode of Minari's arrays that a limit of time ended."""
     generator = np.random.default_rng(seed)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import os
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from episode_cases import flat, grouped, minari, write
+from episode_cases import flat, grouped, minari, transformer, write
 
 from aaren.data import (
     REFERENCE_RETURNS,
@@ -190,6 +193,80 @@ def test_bad_groups(case: str, tmp_path: Path) -> None:
         read_episodes(grouped(tmp_path / "main_data.hdf5", [minari(3), bad]))
 
 
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickles_of_decision_transformer(protocol: int, tmp_path: Path) -> None:
+    """A list of dictionaries is read as it was written, packed too; an episode ends by its terminal or by a limit."""
+    episodes = [transformer(3 + index, seed=index, terminal=index == 1) for index in range(3)]
+    path = tmp_path / "hopper-medium-v2.pkl"
+    path.write_bytes(pickle.dumps(episodes, protocol))
+    packed = tmp_path / "packed.pkl.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    for file in (path, packed):
+        found = read_episodes(file)
+        assert (found.source, found.sha256) == (str(file), sha256_of(file))
+        assert [(one.terminated, one.truncated) for one in found.episodes] == [
+            (False, True),
+            (True, False),
+            (False, True),
+        ]
+        for one, expected in zip(found.episodes, episodes, strict=True):
+            for name in ("observations", "actions", "rewards"):
+                assert np.array_equal(getattr(one, name), expected[name])
+
+
+class _Attack:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch pwned",)
+
+
+ONE = transformer(4)
+BAD_PICKLES: dict[str, tuple[Any, str]] = {
+    "a call": ([_Attack()], "calls for 'posix.system'"),
+    "a call for an array": ([{**ONE, "rewards": _Attack()}], "calls for 'posix.system'"),
+    "no list": (ONE, "expected a pickled list of episodes"),
+    "no episode": ([], "expected at least one episode, received none"),
+    "no dictionary": ([ONE, 3], "expected 'episode_1/observations', received int"),
+    "no rewards": (
+        [{name: array for name, array in ONE.items() if name != "rewards"}],
+        "'episode_0/rewards', received",
+    ),
+    "a list for an array": ([{**ONE, "rewards": [1.0] * 4}], "expected an array as 'episode_0/rewards', received list"),
+    "no step": ([{name: array[:0] for name, array in ONE.items()}], "at least one step in episode_0"),
+    "another length": ([{**ONE, "actions": ONE["actions"][1:]}], "expected 4 rows of 'episode_0/actions'"),
+    "an end inside": ([{**ONE, "terminals": np.ones(4, dtype=np.bool_)}], "end of episode_0 at its last step"),
+    "one dimension": ([{**ONE, "actions": np.zeros(4)}], r"'episode_0/actions' of shape \(steps, actions\)"),
+    "NaN": ([{**ONE, "rewards": np.full(4, np.nan)}], r"'episode_0/rewards', received nan at \(0,\)"),
+    "NaN as an end": ([{**ONE, "terminals": np.full(4, np.nan)}], r"'episode_0/terminals', received nan"),
+    "objects": ([{**ONE, "rewards": np.array([None] * 4)}], "one of 'O8'"),
+    "the same array again": ([ONE] * 100, "at most [0-9]+ bytes in all, .* under several names"),
+    "another size": ([ONE, {**ONE, "actions": np.zeros((4, 5))}], "received 3 and 5 in episode 1; remove it"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PICKLES)
+def test_bad_pickles(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a pickle of episodes can do wrong is named with the file, and nothing in it is executed."""
+    monkeypatch.chdir(tmp_path)
+    value, words = BAD_PICKLES[case]
+    path = tmp_path / "bad.pkl"
+    path.write_bytes(pickle.dumps(value, 2))
+    with pytest.raises(DataError, match=words) as refusal:
+        read_episodes(path)
+    assert str(refusal.value).startswith(f"{path}: ")
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_damaged_pickles(tmp_path: Path) -> None:
+    """A pickle that is cut off anywhere, bytes that are none, and an array that is never filled are refused."""
+    path = tmp_path / "bad.pkl"
+    whole = pickle.dumps([transformer(2)], 4)
+    empty = b"\x80\x02]}X\x0c\x00\x00\x00observationscnumpy.core.multiarray\n_reconstruct\n)Rsa."
+    for data in (b"", b"garbage" * 100, *(whole[:length] for length in range(1, len(whole), 7)), empty):
+        path.write_bytes(data)
+        with pytest.raises(DataError, match=r"bad\.pkl: expected"):
+            read_episodes(path)
+
+
 def test_damaged_and_foreign_files(tmp_path: Path) -> None:
     """A file that is no HDF5, is cut off anywhere, or is not there is refused in one line."""
     good = write(tmp_path / "good.hdf5", flat()).read_bytes()
@@ -232,7 +309,7 @@ def test_nothing_outside_of_the_file_is_read(tmp_path: Path) -> None:
 
 def test_numbers_under_many_names_are_not_read_again_and_again(tmp_path: Path) -> None:
     """What is read of a file is bounded by its size: links to one array, or to one episode, do not multiply it."""
-    words = r"expected arrays of at most \d+ bytes in all, .* under several names \(hard links\); write each array once"
+    words = r"expected arrays of at most \d+ bytes in all, .* under several names; write each array once"
     episodes = grouped(tmp_path / "episodes.hdf5", [minari(500)])
     with h5py.File(episodes, "a") as file:
         for number in range(1, 100):

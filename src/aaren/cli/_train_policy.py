@@ -76,8 +76,8 @@ def policy(
     Parameters
     ----------
     data
-        HDF5 files of D4RL or Minari, or folders of Minari's sets; several are joined, as medium and expert to
-        medium-expert.
+        HDF5 files of D4RL or Minari, folders of Minari's sets, or pickles of Decision Transformer, which are not
+        unpickled; several are joined, as medium and expert to medium-expert.
     environment
         Id of the environment that the episodes are from, such as HalfCheetah-v4.
     output
@@ -108,8 +108,8 @@ def policy(
     fading = decay_of(encoder, decay)
     require_writable_folder(output)
     if not data:
-        raise ValueError("DATA: expected at least one HDF5 file of episodes, received none")
-    episodes = read_episodes([path if path.is_dir() else existing(path, "an HDF5 file of episodes") for path in data])
+        raise ValueError("DATA: expected at least one file of episodes, received none")
+    episodes = read_episodes([path if path.is_dir() else existing(path, "a file of episodes") for path in data])
     simulator = make_environment(environment)  # a wrong one is found before the training, not after it
     simulator.close()
     require_robot(simulator, episodes)

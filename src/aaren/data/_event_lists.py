@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from aaren.data._event_arrays import Content
 from aaren.data._events import Duplicates, EventSequence, checked_sequence, event_error
-from aaren.data._plain_pickle import plain, read_plain_pickle
+from aaren.data._plain_pickle import plain_value, read_plain_pickle
 from aaren.errors import DataError
 
 _TORCH_MAGIC = 0x1950A86A20F9469CFC6C  # first of the pickles in PyTorch's files before they were zip files
@@ -52,7 +52,7 @@ class _Lists:
 
     def numbers(self, given: Any, what: str, name: str) -> NDArray[np.float64]:
         """A list, a tuple or an array of numbers."""
-        given = _plain(given, self.source)
+        given = plain_value(given, self.source)
         if isinstance(given, np.ndarray) and given.ndim == 1:
             self.count(len(given), name)
             return given.astype(np.float64)
@@ -85,7 +85,9 @@ class _Lists:
             )
 
     def number_of(self, given: Any, name: str) -> float | None:
-        return None if given is None else float(self.numbers([_plain(given, self.source)], "start and end", name)[0])
+        return (
+            None if given is None else float(self.numbers([plain_value(given, self.source)], "start and end", name)[0])
+        )
 
     def content(self, first: int, padding: int | None, parts: Mapping[str, tuple[int, ...]]) -> Content:
         """Check all; marks are counted from `first` in the file, `padding` (None: one too many) is no mark."""
@@ -189,7 +191,7 @@ def events_of_pickle(data: bytes, number: int | None, source: str, duplicates: D
 
 def _ifl_tpp(value: dict[Any, Any], size: int, number: int | None, source: str, duplicates: Duplicates) -> Content:
     """`{"sequences": [{"arrival_times", "marks", "t_start", "t_end"}, ...], "num_marks"}`, marks from 0."""
-    sequences, marks = value["sequences"], _plain(value.get("num_marks"), source)
+    sequences, marks = value["sequences"], plain_value(value.get("num_marks"), source)
     if not isinstance(sequences, list):
         raise DataError("expected a list of sequences, received something else", source=source)
     found = _Lists(size, _dims([] if marks is None else [marks], number, source, "num_marks"), source, duplicates)
@@ -207,7 +209,7 @@ def _nhp(value: dict[Any, Any], size: int, number: int | None, source: str, dupl
         raise DataError(
             f"expected a part with sequences, received the entries {sorted(map(str, value))[:20]}", source=source
         )
-    dim = _plain(value.get("dim_process"), source)
+    dim = plain_value(value.get("dim_process"), source)
     found = _Lists(size, _dims([] if dim is None else [dim], number, source), source, duplicates)
     parts: dict[str, tuple[int, ...]] = {}
     for name, sequences in listed.items():
@@ -231,14 +233,6 @@ def _columns(events: Any, source: str, sequence: int) -> tuple[Sequence[Any], Se
                 str(sequence),
                 index,
             )
-    return [_plain(one["time_since_start"], source) for one in events], [
-        _plain(one["type_event"], source) for one in events
+    return [plain_value(one["time_since_start"], source) for one in events], [
+        plain_value(one["type_event"], source) for one in events
     ]
-
-
-def _plain(value: Any, source: str) -> Any:
-    """What `plain` gives, or a refusal that names the file."""
-    try:
-        return plain(value)
-    except ValueError as error:
-        raise DataError(f"expected plain data, received {error}", source=source) from None

@@ -130,6 +130,18 @@ def plain(value: Any) -> Any:
     return value
 
 
+def plain_value(value: Any, source: str) -> Any:
+    """What `plain` gives, or a refusal that names the file.
+
+    Raises:
+        DataError: the value is none of plain data.
+    """
+    try:
+        return plain(value)
+    except ValueError as error:
+        raise DataError(f"expected plain data, received {error}", source=source) from None
+
+
 class _Reader:
     """A stack and a memo, as the pickle machine has them."""
 

@@ -1,4 +1,4 @@
-"""Episodes from HDF5: the flat layout of D4RL, and Minari's, which has a group for each episode."""
+"""Episodes from files: D4RL's flat HDF5, Minari's with a group for each episode, Decision Transformer's pickles."""
 
 from __future__ import annotations
 
@@ -11,75 +11,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aaren.data._episode_arrays import Reading, checked_array, require_length, require_whole
+from aaren.data._episode_lists import episodes_of_pickle
 from aaren.data._episodes import Episode, EpisodeSet
 from aaren.data._optional import optional
 from aaren.data._read import sha256_of
+from aaren.data._stored import read_stored
 from aaren.errors import DataError
 
 _FLAT = ("observations", "actions", "rewards", "terminals", "timeouts")
 _GROUPED = ("observations", "actions", "rewards", "terminations", "truncations")
 _IN_FOLDER = ("data/main_data.hdf5", "main_data.hdf5")  # of a set, or of its data
-_LARGEST_RATIO = 1100  # deflate packs at most 1032 bytes into one
-
-
-class _Reading:
-    """A file that is read, and how many of its bytes were: an honest one has no byte in two arrays.
-
-    Args:
-        label: of the file; for messages.
-        size: of the file in bytes.
-    """
-
-    def __init__(self, label: str, size: int) -> None:
-        self.label, self._size, self._read = label, size, 0
-
-    def error(self, message: str) -> DataError:
-        """An error that names the file."""
-        return DataError(message, source=self.label)
-
-    def require_room(self, name: str, stored: int, unpacked: int) -> None:
-        """Refuse an array of more numbers than its bytes can hold, or whose bytes others have had.
-
-        Args:
-            name: of the array.
-            stored: its bytes in the file.
-            unpacked: its bytes in memory.
-
-        Raises:
-            DataError: with both.
-        """
-        if unpacked > _LARGEST_RATIO * stored:
-            raise self.error(
-                f"expected the numbers of {name!r}, received {unpacked} bytes of which the file holds {stored}; it is "
-                "damaged or crafted"
-            )
-        self._read += stored
-        if self._read > self._size:
-            raise self.error(
-                f"expected arrays of at most {self._size} bytes in all, which is the size of the file, received "
-                f"{self._read} up to {name!r}: the same numbers are there under several names (hard links); write "
-                "each array once"
-            )
 
 
 def read_episodes(source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> EpisodeSet:
-    """Read the episodes of an HDF5 file, or of several files that belong together.
+    """Read the episodes of a file, or of several files that belong together.
 
     Args:
         source: path of a file, or several whose episodes follow one another, as medium and expert make
-            medium-expert. A file has either D4RL's flat arrays `observations`, `actions`, `rewards`, `terminals` and
-            `timeouts`, where an episode ends at each terminal or timeout and the last one may be cut; or Minari's
+            medium-expert. An HDF5 file has either D4RL's flat arrays `observations`, `actions`, `rewards`, `terminals`
+            and `timeouts`, where an episode ends at each terminal or timeout and the last one may be cut; or Minari's
             groups `episode_0`, `episode_1`, ... (`main_data.hdf5`), whose last observation, seen after the last
-            action, is left out. The folder of a set of Minari stands for that file in it.
+            action, is left out. The folder of a set of Minari stands for that file in it. A `.pkl` file has Decision
+            Transformer's list of dictionaries, one an episode with its end; it is not unpickled but read by an
+            interpreter that knows plain data only.
 
     Returns:
         The episodes.
 
     Raises:
-        DataError: a file is not HDF5 or damaged, a folder has none, a key is missing, lengths or dimensions differ, a
-            number is not finite, there is no episode, or arrays are larger than the file can hold: more than 1,100
-            times their bytes in it, or more of its bytes in all than it has, as hard links to one array make them.
-        MissingDependencyError: h5py is not installed.
+        DataError: a file is of another kind or damaged, a folder has none, a key is missing, lengths or dimensions
+            differ, a number is not finite, there is no episode, or arrays are larger than the file can hold: more than
+            1,100 times their bytes in it, or more of its bytes in all than it has, as hard links to one array make
+            them.
+        MissingDependencyError: h5py is not installed, and a file is HDF5.
 
     Example:
         episodes = read_episodes(["hopper_medium-v2.hdf5", "hopper_expert-v2.hdf5"])
@@ -119,6 +84,26 @@ def _file_of(path: Path) -> Path:
 
 
 def _read_file(path: Path) -> EpisodeSet:
+    if path.name.lower().removesuffix(".gz").endswith((".pkl", ".pickle")):
+        stored = read_stored(path)
+        episodes, digest = episodes_of_pickle(stored.data, str(path)), stored.sha256
+    else:
+        episodes, digest = _read_hdf5(path)
+    if not episodes:
+        raise DataError("expected at least one episode, received none", source=str(path))
+    sizes = [(one.observations.shape[1], one.actions.shape[1]) for one in episodes]
+    odd = next((index for index, size in enumerate(sizes) if size != sizes[0]), None)
+    if odd is not None:
+        raise DataError(
+            f"expected {sizes[0][0]} observations and {sizes[0][1]} actions as in the first episode, received "
+            f"{sizes[odd][0]} and {sizes[odd][1]} in episode {odd}; remove it",
+            source=str(path),
+        )
+    return EpisodeSet(tuple(episodes), str(path), digest)
+
+
+def _read_hdf5(path: Path) -> tuple[list[Episode], str]:
+    """Episodes of an HDF5 file, and its digest."""
     h5py = optional("h5py", "reading episodes", "rl")
     label = str(path)
     try:
@@ -130,24 +115,21 @@ def _read_file(path: Path) -> EpisodeSet:
             names = sorted(
                 (name for name in file if re.fullmatch(r"episode_\d+", name)), key=lambda name: int(name[8:])
             )
-            reading = _Reading(label, path.stat().st_size)
-            episodes = [_grouped(file, name, reading) for name in names] if names else _flat(file, reading)
+            reading = Reading(label, path.stat().st_size)
+            return [_grouped(file, name, reading) for name in names] if names else _flat(file, reading), digest
     except DataError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"expected an HDF5 file, received another or a damaged one ({reason})", source=label) from None
-    if not episodes:
-        raise DataError("expected at least one episode, received none", source=label)
-    return EpisodeSet(tuple(episodes), label, digest)
 
 
-def _flat(file: Any, reading: _Reading) -> list[Episode]:
+def _flat(file: Any, reading: Reading) -> list[Episode]:
     """Episodes of flat arrays, each up to and with a terminal or a timeout."""
     observations, actions, rewards, terminals, timeouts = (_array(file, name, name, reading) for name in _FLAT)
     steps = len(rewards)
     for name, array in zip(_FLAT, (observations, actions, rewards, terminals, timeouts), strict=True):
-        _require_length(name, len(array), steps, reading)
+        require_length(name, len(array), steps, reading)
     ends = np.flatnonzero(terminals | timeouts) + 1
     starts = np.append(0, ends)
     stops = np.append(ends, steps)
@@ -164,54 +146,24 @@ def _flat(file: Any, reading: _Reading) -> list[Episode]:
     ]
 
 
-def _grouped(file: Any, name: str, reading: _Reading) -> Episode:
+def _grouped(file: Any, name: str, reading: Reading) -> Episode:
     """The episode of one group."""
     _require_own(file, name, name, reading)
     group = file[name]
     observations, actions, rewards, terminations, truncations = (
         _array(group, key, f"{name}/{key}", reading) for key in _GROUPED
     )
-    steps = len(rewards)
-    if not steps:
-        raise reading.error(f"expected at least one step in {name}, received none")
-    _require_length(f"{name}/observations", len(observations), steps + 1, reading)
-    for key, array in (("actions", actions), ("terminations", terminations), ("truncations", truncations)):
-        _require_length(f"{name}/{key}", len(array), steps, reading)
-    early = np.flatnonzero(terminations[:-1] | truncations[:-1])
-    if early.size:
-        raise reading.error(f"expected the end of {name} at its last step, received it at step {early[0]}")
+    steps = {"actions": actions, "terminations": terminations, "truncations": truncations}
+    require_whole(name, len(rewards), steps, reading)
+    require_length(f"{name}/observations", len(observations), len(rewards) + 1, reading)
     return Episode(observations[:-1], actions, rewards, bool(terminations[-1]), bool(truncations[-1]))
 
 
-def _require_length(name: str, received: int, expected: int, reading: _Reading) -> None:
-    if received != expected:
-        raise reading.error(f"expected {expected} rows of {name!r} to go with the rewards, received {received}")
+def _array(group: Any, key: str, name: str, reading: Reading) -> NDArray[Any]:
+    return checked_array(_dataset(group, key, name, reading), key, name, reading)
 
 
-def _array(group: Any, key: str, name: str, reading: _Reading) -> NDArray[Any]:
-    """An array of the file, checked: finite, float32 of one or two dimensions, or bool for the ends of episodes."""
-    flags = key in ("terminals", "timeouts", "terminations", "truncations")
-    dims = 1 if flags or key == "rewards" else 2
-    dataset = _dataset(group, key, name, reading)
-    if dataset.ndim != dims or 0 in dataset.shape[1:]:
-        shape = "(steps,)" if dims == 1 else f"(steps, {key})"
-        raise reading.error(f"expected {name!r} of shape {shape}, received {dataset.shape}")
-    if dataset.dtype.kind not in "fiub":
-        raise reading.error(f"expected numbers in {name!r}, received {dataset.dtype}")
-    values = dataset[()]
-    with np.errstate(over="ignore"):
-        array = np.asarray(values, dtype=np.float32)
-    bad = np.argwhere(~np.isfinite(array))
-    if bad.size:
-        place = tuple(bad[0].tolist())
-        raise reading.error(
-            f"expected finite numbers that float32 can hold in {name!r}, received {values[place]} at {place}; "
-            "remove its episode"
-        )
-    return np.asarray(values != 0) if flags else array
-
-
-def _dataset(group: Any, key: str, name: str, reading: _Reading) -> Any:
+def _dataset(group: Any, key: str, name: str, reading: Reading) -> Any:
     """A dataset whose numbers lie in this very file."""
     h5py = optional("h5py", "reading episodes", "rl")
     if not isinstance(group, h5py.Group) or key not in group:
@@ -227,7 +179,7 @@ def _dataset(group: Any, key: str, name: str, reading: _Reading) -> Any:
     return dataset
 
 
-def _require_own(group: Any, key: str, name: str, reading: _Reading) -> None:
+def _require_own(group: Any, key: str, name: str, reading: Reading) -> None:
     """Refuse a link, which could lead to any file of this machine."""
     h5py = optional("h5py", "reading episodes", "rl")
     if not isinstance(group.get(key, getlink=True), h5py.HardLink):
