@@ -64,6 +64,14 @@ def npz(**arrays: Any) -> bytes:
     return file.getvalue()
 
 
+def objects(*given: Any) -> Any:
+    """An array of objects."""
+    array = np.empty(len(given), dtype=object)
+    for index, one in enumerate(given):
+        array[index] = one
+    return array
+
+
 def flat() -> dict[str, Any]:
     """The arrays of the flat layout."""
     return {"times": [*TIMES[0], *TIMES[1]], "marks": [*MARKS[0], *MARKS[1]], "offsets": [0, 4, 7]}

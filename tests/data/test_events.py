@@ -21,6 +21,9 @@ FILES: dict[str, Callable[[], bytes]] = {
     "e.json.gz": lambda: gzip.compress(cases.easytpp()),
     "flat.npz": lambda: cases.npz(**cases.flat()),
     "padded.npz": lambda: cases.npz(**cases.padded()),
+    "lists.npz": lambda: cases.npz(
+        arrival_times=cases.objects(*cases.TIMES), marks=cases.objects(*map(np.array, cases.MARKS))
+    ),
     "e.csv": lambda: cases.csv().encode(),
     "e.csv.gz": lambda: gzip.compress(cases.csv().encode()),
     "torch.pkl": lambda: cases.torch_zip(cases.ifl_tpp()),

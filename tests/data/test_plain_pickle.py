@@ -67,6 +67,17 @@ def test_arrays_come_back(protocol: int, code: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", range(6))
+def test_arrays_of_objects_come_back_as_lists(protocol: int) -> None:
+    """A row of objects is the list of them, whatever they are; of other shapes they are refused."""
+    array = np.empty(3, dtype=object)
+    array[:] = [1.5, [1, "x"], np.arange(2.0)]
+    number, listed, inner = read(pickle.dumps(array, protocol))
+    assert (number, listed, plain(inner).tolist()) == (1.5, [1, "x"], [0.0, 1.0])
+    with pytest.raises(DataError, match="a row of objects"):
+        read(pickle.dumps(array.reshape(3, 1), protocol))
+
+
+@pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize(
     ("attack", "name"),
     [
@@ -107,7 +118,7 @@ def test_calls_are_refused_by_name(
         (b"\x80\x02cnumpy\nndarray\nK\x01\x85R.", "call of 'ndarray'"),
         (b"\x80\x02cnumpy.core.multiarray\nfromfile\n.", "calls for 'numpy.core.multiarray.fromfile'"),
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "calls for 'os.system'"),
-        (b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00O8\x85R.", "received one of 'O8'"),
+        (b"\x80\x02cnumpy\ndtype\nX\x02\x00\x00\x00U8\x85R.", "received one of 'U8'"),
         (b"\x80\x02}]K\x01s.", "received list"),
         (b"\x80\x02}K\x01K\x01s.", "expected text as a key, received int"),
         (b"\x80\x02}G\x00\x00\x00\x00\x00\x00\x00\x00K\x01s.", "expected text as a key, received float"),
@@ -204,6 +215,14 @@ def test_a_bomb_of_states_is_refused() -> None:
         read(head + b"h\x02b" * 200 + b".")
 
 
+def _nested(depth: int) -> Any:
+    """Arrays of one object inside one another."""
+    array = np.empty(1, dtype=object)
+    if depth:
+        array[0] = _nested(depth - 1)
+    return array
+
+
 def test_nesting_is_bounded() -> None:
     """Containers inside one another are read to a depth that data has, and refused beyond it, of every kind."""
     for deep in (b"\x85" * 98, b"]" * 98 + b"a" * 97):
@@ -213,6 +232,7 @@ def test_nesting_is_bounded() -> None:
         b"]" * 102 + b"a" * 101,
         b"(" * 101 + b"N" + b"l" * 101,
         b"(" * 101 + b"t" * 101,
+        pickle.dumps(_nested(60), 2)[2:-1],  # each a list in an array
     ):
         with pytest.raises(DataError, match="at most 100 containers inside one another"):
             read(b"\x80\x02" + deep + b".")

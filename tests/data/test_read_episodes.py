@@ -237,7 +237,7 @@ BAD_PICKLES: dict[str, tuple[Any, str]] = {
     "one dimension": ([{**ONE, "actions": np.zeros(4)}], r"'episode_0/actions' of shape \(steps, actions\)"),
     "NaN": ([{**ONE, "rewards": np.full(4, np.nan)}], r"'episode_0/rewards', received nan at \(0,\)"),
     "NaN as an end": ([{**ONE, "terminals": np.full(4, np.nan)}], r"'episode_0/terminals', received nan"),
-    "objects": ([{**ONE, "rewards": np.array([None] * 4)}], "one of 'O8'"),
+    "objects": ([{**ONE, "rewards": np.array([None] * 4)}], "expected an array as 'episode_0/rewards', received list"),
     "the same array again": ([ONE] * 100, "at most [0-9]+ bytes in all, .* under several names"),
     "another size": ([ONE, {**ONE, "actions": np.zeros((4, 5))}], "received 3 and 5 in episode 1; remove it"),
 }

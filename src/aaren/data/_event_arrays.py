@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aaren.data._events import Duplicates, EventSequence, checked_sequence
+from aaren.data._events import Duplicates, EventSequence, checked_sequence, event_error
 from aaren.errors import DataError
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -24,7 +24,7 @@ def events_of_arrays(arrays: Arrays, number: int | None, source: str, duplicates
     Args:
         arrays: by name. `times`, `offsets` and, if events have marks, `marks`: flat, one sequence after the other,
             marks from 0; `t_max` is the end of the observation, which then starts at 0. Or `times`, `marks` and `masks`
-            of shape (sequences, steps): padded at the end, marks from 1 and 0 for padding.
+            of shape (sequences, steps): padded at the end, marks from 1 and 0 for padding; without `masks` nothing is.
         number: how many marks exist; None for as many as there are.
         source: file name; for messages.
         duplicates: what becomes of equal times.
@@ -159,6 +159,16 @@ def _padded(
 ) -> Content:
     _require_rows(len(times), times, source)
     if masks is None:
+        falls = np.argwhere(~(np.diff(times.astype(np.float64)) >= 0))
+        if falls.size:
+            row, step = falls[0].tolist()
+            raise event_error(
+                "expected 'masks', 1 for an event and 0 for padding, or times that never fall, received no masks and "
+                f"{times[row, step + 1]} after {times[row, step]}; if that is padding, add masks, else sort by time",
+                source,
+                str(row),
+                step + 1,
+            )
         masks = np.ones(times.shape, dtype=bool)
     if masks.shape != times.shape or masks.dtype.kind not in "biuf" or not np.isin(masks, (0, 1)).all():
         raise DataError(

@@ -189,6 +189,32 @@ def events_of_pickle(data: bytes, number: int | None, source: str, duplicates: D
     return _nhp(value, len(data), number, source, duplicates)
 
 
+def events_of_objects(
+    arrays: Mapping[str, Any], size: int, number: int | None, source: str, duplicates: Duplicates
+) -> Content:
+    """Events of an `.npz` file with arrays of objects, as ifl-tpp had them first: `arrival_times`, `marks` from 0.
+
+    Args:
+        arrays: by name; one of objects is the list of them, one list of numbers for each sequence.
+        size: bytes that they have in all.
+        number: how many marks exist; None for as many as there are.
+        source: file name; for messages.
+        duplicates: what becomes of equal times.
+
+    Raises:
+        DataError: the arrays are others, or a sequence is not in order.
+    """
+    times, marks = arrays.get("arrival_times"), arrays.get("marks")
+    if not isinstance(times, list) or not (marks is None or (isinstance(marks, list) and len(marks) == len(times))):
+        raise DataError(
+            "expected arrays of objects 'arrival_times' and, if events have marks, 'marks', a list for each sequence, "
+            f"received {sorted(arrays)} of other shapes or kinds; save them so, or as flat arrays with 'offsets'",
+            source=source,
+        )
+    sequences = [{"arrival_times": one, "marks": None if marks is None else marks[i]} for i, one in enumerate(times)]
+    return _ifl_tpp({"sequences": sequences}, size, number, source, duplicates)
+
+
 def _ifl_tpp(value: dict[Any, Any], size: int, number: int | None, source: str, duplicates: Duplicates) -> Content:
     """`{"sequences": [{"arrival_times", "marks", "t_start", "t_end"}, ...], "num_marks"}`, marks from 0."""
     sequences, marks = value["sequences"], plain_value(value.get("num_marks"), source)

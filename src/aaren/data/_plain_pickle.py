@@ -42,7 +42,7 @@ _CALL = 64  # bytes that any call counts as, beside those of its result
 _MULTIPLE = 8  # bytes that calls may make, for each byte of the file
 _SPARE = 1 << 16
 
-_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
+_DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|O8?)")
 _MARK = object()
 
 
@@ -69,6 +69,9 @@ class _Dtype:
 
     def numpy(self) -> np.dtype[Any]:
         return np.dtype(self.code if self.code[0] in "<>|=" else self.order + self.code)
+
+
+_HOLDERS = (list, tuple, dict, _Array)
 
 
 class _RefusedError(ValueError):
@@ -103,7 +106,7 @@ def read_plain_pickle(data: bytes, source: str) -> list[Any]:
         source: file name; for messages.
 
     Returns:
-        Their values: lists, tuples, dicts, text, bytes, numbers, None, and numpy arrays.
+        Their values: lists, tuples, dicts, text, bytes, numbers, None, and numpy arrays; lists for arrays of objects.
 
     Raises:
         DataError: an opcode or a name is not plain data, or the bytes end too early.
@@ -201,7 +204,7 @@ class _Reader:
 
     def nest(self, container: Any, items: list[Any]) -> None:
         """Note how deep a container is that has taken items; exact for tuples, which never change."""
-        held = [self.depths.get(id(one), (one, 1))[1] for one in items if isinstance(one, list | tuple | dict)]
+        held = [self.depths.get(id(one), (one, 1))[1] for one in items if isinstance(one, _HOLDERS)]
         if not held:
             return
         depth = max(1 + max(held), self.depths.get(id(container), (container, 1))[1])
@@ -267,6 +270,7 @@ class _Reader:
             _, shape, dtype, fortran, raw = state
             self.budget.call(raw)
             target.value = _array(raw, dtype, shape, "F" if fortran else "C")
+            self.nest(target, [raw])
         else:
             raise _RefusedError("expected plain data, received a pickle that sets the state of an object")
 
@@ -299,7 +303,11 @@ def _reduced(name: str, arguments: tuple[Any, ...]) -> Any:
 
 
 def _array(raw: Any, dtype: Any, shape: Any, order: str) -> Any:
-    """An array from exactly its bytes."""
+    """An array from exactly its bytes; of objects, the list of them."""
+    if isinstance(dtype, _Dtype) and dtype.code in ("O", "O8"):
+        if not isinstance(raw, list) or shape != (len(raw),):
+            raise _RefusedError("expected an array of numbers or a row of objects, received another")
+        return raw
     if isinstance(raw, str):
         raw = raw.encode("latin-1")  # bytes of Python 2
     if not isinstance(raw, bytes) or not isinstance(dtype, _Dtype) or order not in ("C", "F"):

@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 from aaren.data._event_arrays import Content, events_of_arrays
-from aaren.data._event_lists import events_of_json, events_of_pickle, events_of_text
+from aaren.data._event_lists import events_of_json, events_of_objects, events_of_pickle, events_of_text
 from aaren.data._event_table import events_of_table
 from aaren.data._events import Duplicates, EventColumns, EventSet, Short, long_enough, mark_names
-from aaren.data._stored import read_npz, read_stored, read_zip
+from aaren.data._stored import arrays_of, read_stored, read_zip
 from aaren.errors import DataError
 
 LARGEST_MARKS = 1 << 20
@@ -39,8 +39,9 @@ def read_events(
     Args:
         source: path of a file, or a frame. A table (`.csv`, `.csv.gz`, `.parquet`) has a row for each event. EasyTPP's
             JSON (`.json`, `.json.gz`), the text folds of Du et al. (`event-1-train.txt` with `time-1-train.txt`), flat
-            or padded `.npz`, and the pickles of NHP, THP and ifl-tpp (`.pkl`), which are not unpickled but read by an
-            interpreter that knows plain data only.
+            or padded `.npz` or ifl-tpp's, which has a list for each sequence, and the pickles of NHP, THP and ifl-tpp
+            (`.pkl`). Pickles, those inside an `.npz` too, are not unpickled but read by an interpreter that knows plain
+            data only.
         times: of a text fold, the file of the times; by default the one whose name begins with "time" in place of
             "event".
         marks: names of the marks that may occur, or how many there are (then called by their numbers: from 0, or from
@@ -129,7 +130,11 @@ def _content(data: bytes, name: str, number: int | None, source: str, duplicates
     """Recognise the layout by the first bytes, and where these do not tell, by the ending."""
     if data[:4] == b"PK\x03\x04":
         if name.endswith(".npz"):
-            return events_of_arrays(read_npz(data, source), number, source, duplicates)
+            members = read_zip(data, source)
+            arrays = arrays_of(members, source, objects=True)
+            if any(isinstance(one, list) for one in arrays.values()):
+                return events_of_objects(arrays, sum(map(len, members.values())), number, source, duplicates)
+            return events_of_arrays(arrays, number, source, duplicates)
         return events_of_pickle(_torch_pickle(data, source), number, source, duplicates)
     if name.endswith((".json", ".jsonl")) or data[:1] in (b"[", b"{"):
         return events_of_json(data, number, source, duplicates)

@@ -9,6 +9,7 @@ import os
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aaren.data._bytes import unpacked
+from aaren.data._plain_pickle import read_plain_pickle
 from aaren.errors import DataError
 
 LARGEST = 1 << 30
@@ -78,16 +80,32 @@ def read_zip(data: bytes, source: str) -> dict[str, bytes]:
 
 
 def read_npz(data: bytes, source: str) -> dict[str, NDArray[Any]]:
-    """The arrays of an `.npz` file; arrays of objects, which would need unpickling, are refused.
+    """The arrays of an `.npz` file; arrays of objects are refused.
 
     Raises:
         DataError: the file or an array is damaged, or an array does not hold numbers or text.
     """
+    return arrays_of(read_zip(data, source), source)
+
+
+def arrays_of(members: Mapping[str, bytes], source: str, *, objects: bool = False) -> dict[str, Any]:
+    """The arrays of the members of an `.npz` file.
+
+    Args:
+        members: by name, as `read_zip` gives them.
+        source: file name; for messages.
+        objects: whether arrays of objects are taken: they are pickles, of which plain data are read as lists.
+
+    Raises:
+        DataError: an array is damaged, or does not hold numbers or text.
+    """
     arrays = {}
-    for member, content in read_zip(data, source).items():
+    for member, content in members.items():
         name = member.removesuffix(".npy")
         try:
-            arrays[name] = _array(content)
+            arrays[name] = _array(content, f"{source}: {name}", objects)
+        except DataError:
+            raise
         except (
             ValueError,
             EOFError,
@@ -103,7 +121,7 @@ def read_npz(data: bytes, source: str) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _array(content: bytes) -> NDArray[Any]:
+def _array(content: bytes, label: str, objects: bool) -> Any:
     """An array whose header is believed only if the bytes behind it are as many as it says."""
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
@@ -111,8 +129,13 @@ def _array(content: bytes) -> NDArray[Any]:
         raise ValueError(f"version {version}")
     header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = header(file)
+    if objects and dtype.kind == "O":
+        read = read_plain_pickle(content[file.tell() :], label)
+        if len(read) != 1 or not isinstance(read[0], list):
+            raise DataError("expected the objects of an array, received something else", source=label)
+        return read[0]
     if dtype.hasobject:
-        raise ValueError("objects in place of numbers would need unpickling; save it as flat arrays")
+        raise DataError("expected numbers or text, received objects; save it as an array of numbers", source=label)
     if math.prod(shape) * dtype.itemsize != len(content) - file.tell():
         raise ValueError(f"shape {shape} in {len(content) - file.tell()} bytes")
     return np.frombuffer(content, dtype, offset=file.tell()).reshape(shape, order="F" if fortran else "C")
