@@ -15,17 +15,21 @@ def series_set(*lengths: int) -> SeriesSet:
     return SeriesSet(Schema(("OT",)), series, Sampling("none"), "memory", None)
 
 
-def test_published_windows_of_ett(real_data):
-    """ETTh1 has the published parts and numbers of windows."""
-    etth1 = read_series(real_data / "forecasting/ETTh1/ETTh1.csv.gz", targets="all")
-    splits = split_in_time(etth1, (8640, 2880, 2880))
-    assert splits == Splits(((0, 8640),), ((8640, 11520),), ((11520, 14400),))
-    assert len(splits.windows("train", 96, 96)) == 8449
-    assert len(splits.windows("validation", 96, 96)) == 2785
+@pytest.mark.parametrize(("name", "rows_an_hour"), [("ETTh1", 1), ("ETTh2", 1), ("ETTm1", 4), ("ETTm2", 4)])
+def test_published_windows_of_ett(name, rows_an_hour, real_data):
+    """The ETT sets have the published parts, of 12, 4 and 4 months of 30 days, and the published numbers of windows."""
+    table = read_series(real_data / f"forecasting/{name}/{name}.csv.gz", targets="all")
+    train, later = 12 * 30 * 24 * rows_an_hour, 4 * 30 * 24 * rows_an_hour
+    splits = split_in_time(table, (train, later, later))
+    end = train + 2 * later
+    assert splits == Splits(((0, train),), ((train, train + later),), ((train + later, end),))
+    windows_of = {1: (8449, 2785, 2785), 4: (34369, 11425, 11425)}[rows_an_hour]
+    parts = ("train", "validation", "test")
+    assert tuple(len(splits.windows(part, 96, 96)) for part in parts) == windows_of
     test = splits.windows("test", 96, 96)
-    assert test.shape == (2785, 2)
-    assert test[0].tolist() == [0, 11424]
-    assert test[-1].tolist() == [0, 14400 - 192]
+    assert test.shape == (windows_of[2], 2)
+    assert test[0].tolist() == [0, train + later - 96]
+    assert test[-1].tolist() == [0, end - 192]
 
 
 def test_published_fractions():

@@ -71,6 +71,15 @@ def test_models_differ_in_the_encoder_alone() -> None:
     assert all(torch.equal(one["embed.weight"], outside[0]["embed.weight"]) for one in outside)
 
 
+def test_the_parts_of_ett_are_the_published_ones() -> None:
+    """The recipes of ETT train on 12 months of 30 days, and validate and test on 4 each."""
+    hours = (12 * 30 * 24, 4 * 30 * 24, 4 * 30 * 24)
+    for name, rows_an_hour in (("ETTh1", 1), ("ETTh2", 1), ("ETTm1", 4), ("ETTm2", 4)):
+        (recipe,) = chosen((f"forecasting/{name}",))
+        for plan in plans([recipe], seeds=1, encoders=["aaren"]):
+            assert plan.part("data")["split"] == [rows_an_hour * one for one in hours]
+
+
 @pytest.mark.parametrize("recipe", recipes(), ids=NAMES)
 def test_every_recipe_is_sound(recipe: Recipe) -> None:
     """Its options are those of training, its scales change what there is, its metric has a margin."""
