@@ -178,6 +178,9 @@ def test_sampling() -> None:
     assert bool((ended.times[ended.mask] <= until).all())
     assert bool((ended.times[~ended.mask] > until).all())
     assert model.sample(state, until=float(state.time[0])).times.shape == (300, 0)
+    both = model.sample(state, 2, until=until, generator=torch.Generator().manual_seed(5))
+    assert both.times.shape == (300, 2)
+    assert torch.equal(both.mask, ended.mask[:, :2])
 
 
 def test_expected_next() -> None:
@@ -209,8 +212,8 @@ def test_bad_calls(monkeypatch: pytest.MonkeyPatch) -> None:
         (lambda: model(times.flip(1), marks), "times that never fall"),
         (lambda: model(times * torch.nan, marks), "finite numbers"),
         (lambda: model.sample(model.init_state(1), 3), "at least one event"),
-        (lambda: model.sample(model(times, marks)[1]), "expected n >= 1 or until"),
-        (lambda: model.sample(model(times, marks)[1], 2, until=3.0), "expected n >= 1 or until"),
+        (lambda: model.sample(model(times, marks)[1]), "expected n >= 1, until, or both"),
+        (lambda: model.sample(model(times, marks)[1], 0, until=3.0), "expected n >= 1, until, or both"),
         (lambda: model.sample(model(times, marks)[1], until=1e9), "at most 20 events"),
         (lambda: EventConfig(marks=-1), "marks: expected"),
         (lambda: EventConfig(marks=1, components=0), "components: expected"),

@@ -41,7 +41,7 @@ from aaren.data._scale import Scaler
 from aaren.data._scores import REFERENCE_RETURNS, TARGET_RETURNS, environment_name, normalized_score
 from aaren.data._series import Sampling, Schema, Series, SeriesSet, span_text
 from aaren.data._split import Splits, split_in_time, windows
-from aaren.data._times import parse_time
+from aaren.data._times import parse_time, seconds_since_1970
 
 __all__ = [
     "ABSENT",
@@ -109,6 +109,7 @@ __all__ = [
     "require_robot",
     "require_room",
     "returns_to_go",
+    "seconds_since_1970",
     "sha256_of",
     "sine_events",
     "span_text",

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from aaren.data._cells import mark_text
-from aaren.data._times import parse_time
+from aaren.data._times import seconds_since_1970
 from aaren.errors import DataError
 
 FARTHEST = 1e15  # mean intervals since the start: beyond it float64 does not tell two events apart
@@ -114,7 +112,7 @@ class EventRules:
         cell = row[self.time]
         if self.dated:
             try:
-                return float(parse_time(cell).astype("datetime64[us]").astype(np.int64)) / 1e6
+                return seconds_since_1970(cell)
             except ValueError as error:
                 raise DataError(str(error), **place) from None
         try:

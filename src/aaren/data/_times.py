@@ -79,6 +79,15 @@ def parse_time(value: object) -> np.datetime64:
         raise ValueError(f"expected a time stamp, received {shown(value)} ({error}); {_REMEDY}") from None
 
 
+def seconds_since_1970(value: object) -> float:
+    """Read a time stamp as `parse_time` does, in seconds since 1970 (UTC).
+
+    Raises:
+        ValueError: it is no time stamp.
+    """
+    return float(parse_time(value).astype("datetime64[us]").astype(np.int64)) / 1e6
+
+
 def has_zone(value: object) -> bool:
     """Tell whether a value that `parse_time` accepts carries a time zone."""
     if isinstance(value, dt.datetime):

@@ -271,19 +271,21 @@ class EventModel(Model[EventConfig, EventPreprocessing]):
         until: float | None = None,
         generator: torch.Generator | None = None,
     ) -> SampledEvents:
-        """Draw future events.
+        """Draw future events, in the model's units; `EventStream.sample` draws them in those of the user's data.
+
+        Times, `until` among them, count from the start of the sequence in mean training intervals; marks are numbers.
 
         Args:
             state: after at least one event.
-            n: how many events; or
-            until: up to which time since the start, in units; 10,000 events at most.
+            n: how many events at most.
+            until: up to which time; without `n`, 10,000 events at most. One of the two must be given.
             generator: decides the draws.
 
         Raises:
-            ValueError: the state has seen no event, or not one of `n` and `until` is given, or there are too many.
+            ValueError: the state has seen no event, or neither `n` nor `until` is given, or there are too many.
         """
-        if (n is None) == (until is None) or (n is not None and n < 1):
-            raise ValueError(f"expected n >= 1 or until, received n={n}, until={until}")
+        if (n is None and until is None) or (n is not None and n < 1):
+            raise ValueError(f"expected n >= 1, until, or both, received n={n}, until={until}")
         if not bool(state.time.isfinite().all()):
             raise ValueError("state: expected one after at least one event, received a new one; give it an event first")
         training = [module for module in self.modules() if module.training]
@@ -305,7 +307,7 @@ class EventModel(Model[EventConfig, EventPreprocessing]):
             time = time + interval
             if until is not None and not bool((time <= until).any()):
                 break
-            if len(times) == _LARGEST_SAMPLE:
+            if n is None and len(times) == _LARGEST_SAMPLE:
                 raise ValueError(f"until: expected at most {_LARGEST_SAMPLE} events up to it, received more")
             times.append(time)
             marks.append(mark)

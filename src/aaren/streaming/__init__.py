@@ -6,6 +6,7 @@ from aaren.streaming._classifier import ClassifierStream, ClassPrediction
 from aaren.streaming._classify import classify
 from aaren.streaming._drift_report import ColumnDrift, DriftReport, MarkDrift
 from aaren.streaming._durable import DurableStreams
+from aaren.streaming._event_path import EventPath
 from aaren.streaming._event_predict import events_after
 from aaren.streaming._event_prediction import EventPrediction
 from aaren.streaming._event_stream import EventStream
@@ -32,6 +33,7 @@ __all__ = [
     "ColumnDrift",
     "DriftReport",
     "DurableStreams",
+    "EventPath",
     "EventPrediction",
     "EventStream",
     "Field",

@@ -57,12 +57,16 @@ class EventPrediction:
         return result
 
     def _time(self, value: float) -> Any:
-        """A time as the user wrote it: a number of full precision, or ISO 8601; null beyond the calendar."""
-        if not self.dated:
-            return value if math.isfinite(value) else None
-        if not abs(value) < 2.5e11:  # the year 9999
-            return None
-        return time_texts(np.array([round(value * 1e6)], dtype="datetime64[us]"))[0]
+        return told_time(value, self.dated)
+
+
+def told_time(value: float, dated: bool) -> Any:
+    """A time as the user wrote it: a number of full precision, or ISO 8601; null beyond the calendar."""
+    if not dated:
+        return value if math.isfinite(value) else None
+    if not abs(value) < 2.5e11:  # the year 9999
+        return None
+    return time_texts(np.array([round(value * 1e6)], dtype="datetime64[us]"))[0]
 
 
 def make_event_prediction(

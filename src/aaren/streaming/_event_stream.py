@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
-from aaren._arguments import real_number
-from aaren.data import CheckedEvent, PastEvents, Schema
+from aaren._arguments import real_number, whole_number
+from aaren.data import CheckedEvent, PastEvents, Schema, seconds_since_1970
 from aaren.models import EventDistribution, EventModel, EventPreprocessing
 from aaren.streaming._base import ModelStream, Policy
 from aaren.streaming._drift_reference import log_interval
+from aaren.streaming._event_path import EventPath, make_event_paths
 from aaren.streaming._event_prediction import EventPrediction, make_event_prediction
 
 
@@ -106,6 +109,61 @@ class EventStream(ModelStream[EventModel, EventPrediction]):
             raise ValueError(f"time: expected at least that of the last event, {self._time}, received {time}")
         interval = torch.tensor([(time - self._time) / self._preprocessing.unit], dtype=torch.float64)
         return float(self.model.distribution(self._state.hidden).log_survival(interval.to(self.model.device)))
+
+    def sample(
+        self,
+        count: int | None = None,
+        *,
+        until: Any = None,
+        paths: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> tuple[EventPath, ...]:
+        """Draw events that may come after the last one; the stream stays as it is, bit for bit.
+
+        Args:
+            count: how many events at most.
+            until: time up to which events are drawn, as a row has it; of dated events also in seconds since 1970.
+                Without `count`, a path has 10,000 events at most. One of the two must be given.
+            paths: how many courses to draw, each independent of the others.
+            generator: decides the draws; on the device of the model.
+
+        Returns:
+            An `EventPath` for each course, in the user's unit, with the marks' names.
+
+        Raises:
+            ValueError: the stream has no event yet, or an argument is out of range.
+
+        Example:
+            paths = stream.sample(until=prediction.time + 24, paths=100, generator=torch.Generator().manual_seed(0))
+            sum(len(path.times) for path in paths) / 100       # events expected in the 24 units that follow
+        """
+        if not self._begun:
+            raise ValueError("sample: expected a stream with an event, received a new one; give it an event first")
+        assert self._time is not None, "a stream that has begun has a time"
+        if count is None and until is None:
+            raise ValueError("sample: expected count, until, or both, received neither")
+        count = None if count is None else whole_number("count", count, 1, "events")
+        paths = whole_number("paths", paths, 1)
+        before, unit = float(self._state.time), self._preprocessing.unit
+        end = math.inf if until is None else self._end(until, self._time)
+        drawn = self.model.sample(
+            pytree.tree_map(lambda leaf: leaf.repeat_interleave(paths, 0), self._state),
+            count,
+            until=None if until is None else before + (end - self._time) / unit,
+            generator=generator,
+        )
+        return make_event_paths(self._preprocessing, drawn, before, self._time, end)
+
+    def _end(self, until: Any, last: float) -> float:
+        """The end of a sample in the user's unit, not before the last event."""
+        if self._preprocessing.dated and not isinstance(until, Real):
+            try:
+                until = seconds_since_1970(until)
+            except ValueError as error:
+                raise ValueError(f"until: {error}") from None
+        return real_number(
+            "until", until, f"a time of at least that of the last event, {last}", lambda end: end >= last
+        )
 
     def _check(self, row: Any, number: int) -> CheckedEvent:
         """The event. A row is a mapping of cells by column name, or cells in the order time, mark."""
