@@ -21,6 +21,13 @@ def poisson(rate: float, sequences: int, end: float, marks: int = 0, seed: int =
     return EventSet(tuple(found), tuple(f"m{k}" for k in range(marks)), "poisson", None)
 
 
+def poisson_nll(events: EventSet, rate: float) -> float:
+    """The true negative log-likelihood per event after the first, given the first; without that of the marks."""
+    exposure = sum(one.end - float(one.times[0]) for one in events.sequences)
+    count = events.events - len(events.sequences)
+    return (rate * exposure - count * float(np.log(rate))) / count
+
+
 def hawkes(sequences: int, end: float, seed: int, mu: float = 0.4, alpha: float = 0.8, beta: float = 2.0) -> EventSet:
     """Exponential Hawkes processes, λ(t) = μ + αβ Σ exp(−β(t − t_i)), by Ogata's thinning."""
     random = np.random.default_rng(seed)
