@@ -16,7 +16,7 @@ def read(plan: Plan) -> tuple[EventSet, EventSet, EventSet]:
     """Training, validation and test sequences of a recipe."""
     settings = plan.part("data")
     name = plan.recipe.dataset.name
-    rules = {name: settings[name] for name in ("duplicates", "short") if name in settings}
+    rules = {name: settings[name] for name in ("duplicates", "short", "marks") if name in settings}
     if settings.get("source") == "sine":
         return _split(sine_events(settings["seed"], sequences=settings["sequences"]), settings)
     if settings.get("source") == "uber":
