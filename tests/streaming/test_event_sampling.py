@@ -192,6 +192,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.usefixtures("without_shape_checks")
 @pytest.mark.parametrize("case", BAD)
 def test_arguments_out_of_range(case: str, events: EventSet) -> None:
     """What is missing, not a number or too early is refused by name."""
