@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 
 def accuracy(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
@@ -69,7 +69,7 @@ def confusion_matrix(guesses: NDArray[np.integer], labels: NDArray[np.integer], 
     return np.bincount(labels * classes + guesses, minlength=classes * classes).reshape(classes, classes)
 
 
-def softmax(logits: NDArray[np.floating], temperature: ArrayLike = 1.0) -> NDArray[np.float64]:
+def softmax(logits: NDArray[np.floating], temperature: float | NDArray[np.floating] = 1.0) -> NDArray[np.float64]:
     """Probabilities of logits divided by a temperature, one or one for each case, over the last axis."""
     scaled = logits.astype(np.float64) / np.asarray(temperature, dtype=np.float64)[..., None]
     weights = np.exp(scaled - scaled.max(-1, keepdims=True))
@@ -142,7 +142,7 @@ def fit_temperatures(
 
 
 def class_metrics(
-    logits: NDArray[np.floating], labels: NDArray[np.integer], temperature: ArrayLike = 1.0
+    logits: NDArray[np.floating], labels: NDArray[np.integer], temperature: float | NDArray[np.floating] = 1.0
 ) -> dict[str, Any]:
     """All metrics of the last answers; plain data.
 

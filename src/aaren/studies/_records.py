@@ -64,7 +64,7 @@ def _digests(data: dict[str, Any]) -> Iterator[str]:
         if isinstance(value, dict):
             yield from _digests(value)
         elif name.endswith("sha256") and value is not None:
-            yield from value.split(" + ")  # of two recordings that were trained on together
+            yield from (one.strip() for one in value.split("+"))  # of two files that are read as one
 
 
 @functools.cache
