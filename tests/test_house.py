@@ -150,6 +150,7 @@ def test_the_readmes_table_of_the_comparison_is_the_pages():
         for name in ("README.md", "docs/results.md")
     )
     assert list(readme) == list(page)
+    assert len(readme) == 5
     for setting, cells in readme.items():
         told = [cell.split("<br>") for cell in page[setting]]
         assert [cell.strip("*") for cell in cells] == [f"{mean} ({interval})" for mean, interval, _ in told]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any
@@ -38,6 +39,10 @@ def real_number(name: str, value: Any, expected: str, within: Callable[[float], 
     Raises:
         ValueError: it is something else.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or not within(float(value)):
-        raise ValueError(f"{name}: expected {expected}, received {value!r}")
-    return float(value)
+    try:
+        number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or not within(number):
+        raise ValueError(f"{name}: expected {expected}, received {reprlib.repr(value)}")
+    return number

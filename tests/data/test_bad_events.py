@@ -137,6 +137,7 @@ def test_arrays_of_objects(write: Callable[..., Path], tmp_path: Path, monkeypat
         ({"times": times}, "expected arrays of objects 'arrival_times' .* received \\['times'\\]"),
         ({"arrival_times": np.zeros(2), "marks": marks}, "expected arrays of objects"),
         ({"arrival_times": np.stack([times, times])}, "a row of objects, received another"),
+        ({"arrival_times": np.array([[0.0, 2.0, 1.0]])}, "'0', event 2 .*sort"),
         ({"arrival_times": cases.objects([0.0, 2.0, 1.0])}, "'0', event 2 .*sort"),
         ({"arrival_times": cases.objects(["x", "y"], [0.0])}, "number in times, received str"),
         ({"arrival_times": cases.objects(*[big] * 1000)}, "fewer events than the file has bytes"),
@@ -146,6 +147,10 @@ def test_arrays_of_objects(write: Callable[..., Path], tmp_path: Path, monkeypat
     assert [one.name for one in tmp_path.iterdir()] == ["e.npz"]
     whole = cases.npz(arrival_times=times, marks=marks)
     assert [len(one.times) for one in read_events(write(whole, "e.npz")).sequences] == [2, 3]
+    square = cases.npz(arrival_times=np.arange(6.0).reshape(2, 3), marks=np.array([[0, 1, 0], [1, 0, 0]]))  # one length
+    found = read_events(write(square, "e.npz")).sequences
+    assert [one.times.tolist() for one in found] == [[0, 1, 2], [3, 4, 5]]
+    assert [one.marks.tolist() for one in found if one.marks is not None] == [[0, 1, 0], [1, 0, 0]]
     member = zipfile.ZipFile(io.BytesIO(whole)).read("arrival_times.npy")
     for content in (member[:-9], member[:128], member + b"N.", member[:128] + b"N."):
         file = io.BytesIO()

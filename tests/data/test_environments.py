@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 from episode_cases import flat, write
@@ -49,3 +50,28 @@ def test_episodes_of_another_robot(tmp_path: Path) -> None:
     ant.close()
     for observations in (27, 111):
         require_robot(ant, of_sizes(tmp_path / "ant.hdf5", observations, 8))
+
+
+def test_environments_without_an_id_or_flat_spaces(tmp_path: Path) -> None:
+    """One that is not registered is named by its class; of one whose observations are not flat nothing is known."""
+
+    class Own(gymnasium.Env[Any, Any]):
+        observation_space = gymnasium.spaces.Box(-1, 1, (4,))
+        action_space = gymnasium.spaces.Box(-1, 1, (3,))
+
+    class Nested(Own):
+        observation_space = gymnasium.spaces.Dict({"a": Own.observation_space})  # type: ignore[assignment]
+
+    hopper = of_sizes(tmp_path / "hopper.hdf5", 11, 3)
+    with pytest.raises(DataError, match=r"of Own, with 4 observations and 3 actions, received 11 and 3"):
+        require_robot(Own(), hopper)
+    assert environment_sizes(Nested()) == ()
+    require_robot(Nested(), hopper)
+
+
+def test_the_robot_that_was_given_is_not_proposed(tmp_path: Path) -> None:
+    """Ant-v5 has 105 numbers: D4RL's 111 are not of it, and the words do not say that Ant fits."""
+    simulator = make_environment("Ant-v5")
+    simulator.close()
+    with pytest.raises(DataError, match=r"with 105 observations .* received 111 and 8; .* that they are from$"):
+        require_robot(simulator, of_sizes(tmp_path / "ant.hdf5", 111, 8))

@@ -105,6 +105,25 @@ def test_temperatures_by_rows():
     assert all(abs(temperature - 1) < 0.2 for row, temperature in found if row >= 20)
 
 
+def test_the_last_temperature_is_that_of_the_end():
+    """Ten parts of series of one length have ten temperatures, each that of its own answers alone."""
+    logits, labels = drawn(2, cases=100)
+    parts = np.stack([factor * logits for factor in np.geomspace(8, 0.5, 10)], 1)
+    found = fit_temperatures(parts, np.tile(np.arange(10, 101, 10), (100, 1)), labels)
+    expected = [fit_temperature(parts[:, part], labels) for part in range(10)]
+    assert found == tuple(zip([1, *range(20, 101, 10)], expected, strict=True))
+
+
+@pytest.mark.parametrize("length", [1, 2, 4, 25])
+def test_parts_of_one_row_are_one_answer(length):
+    """However often short series are asked, a faultless model is as sure as its number of cases allows, no surer."""
+    labels = np.arange(6) % 2
+    logits = np.broadcast_to(np.eye(2)[labels][:, None], (6, 10, 2))
+    rows = np.ceil(length * np.tile(np.arange(1, 11) / 10, (6, 1))).astype(int)
+    for _, temperature in fit_temperatures(logits, rows, labels):
+        np.testing.assert_allclose(softmax(logits[:, -1], temperature).max(1), (6 + 0.5) / 7)
+
+
 def test_one_case_has_temperatures():
     """A single answer gives one temperature for all rows."""
     assert [row for row, _ in fit_temperatures(np.zeros((1, 1, 2)), np.array([[7]]), np.array([0]))] == [1]

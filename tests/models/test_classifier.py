@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from classifier_cases import KINDS, classifier, described, series
@@ -220,6 +222,10 @@ def test_inputs_at_fault() -> None:
         {"temperatures": [[1, 1.0], [1, 2.0]]},
         {"temperatures": [[1, 1.0], [5, 2.0], [4, 2.0]]},
         {"temperatures": [[1.0, 1.0]]},
+        {"temperatures": [[1, 1.0], [2**63, 1.0]]},
+        {"temperatures": [[1, 1e-320]]},
+        {"temperatures": [[1, 10**400]]},
+        {"temperatures": [[True, 1.0]]},
         {"temperatures": [[1, 1.0, 2.0]]},
         {"temperatures": [1, 1.0]},
         {"temperature": 1.0},
@@ -243,6 +249,10 @@ def test_preprocessing_goes_through_json() -> None:
     """Names, scale and temperatures come back from JSON exactly; an entry too few is refused by name."""
     data = json.loads(json.dumps(described().to_dict()))
     assert ClassifierPreprocessing.from_dict(data).temperatures == described().temperatures
+    of_numpy = dataclasses.replace(described(), temperatures=((1, np.float64(1.5)), (4, np.float64(2))))
+    data = json.loads(json.dumps(of_numpy.to_dict()))
+    assert data["temperatures"] == [[1, 1.5], [4, 2.0]]
+    assert ClassifierPreprocessing.from_dict({**data, "temperatures": [[1, 1.5], [4, 2]]}).to_dict() == data
     assert ClassifierPreprocessing.from_dict(data).to_dict() == data
     with pytest.raises(ModelFileError, match=r"missing or unknown: \['temperatures'\]"):
         ClassifierPreprocessing.from_dict({name: data[name] for name in ("classes", "scaler")})

@@ -186,6 +186,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "half an event": ({"count": 2.5}, "count: expected a whole number"),
     "no paths": ({"count": 1, "paths": 0}, "paths: expected a whole number of at least 1, received 0"),
     "before the last event": ({"until": -1.0}, "until: expected a time of at least that of the last event, .*-1.0"),
+    "beyond float64": ({"until": 10**400}, "until: expected a time of at least that of the last event"),
     "without an end": ({"until": math.inf}, "until: expected a time of at least .* received inf"),
     "text": ({"until": "soon"}, "until: expected a time of at least .* received 'soon'"),
     "truth": ({"until": True}, "until: expected a time of at least .* received True"),

@@ -345,6 +345,27 @@ def test_marks_are_told_apart_from_the_likelihood(tmp_path: Path) -> None:
     assert any("| Wiki | " in line and "2.5000 (Poisson, Markov marks)" in line for line in lines)
 
 
+def test_a_page_is_made_of_records_that_lack_metrics(tmp_path: Path) -> None:
+    """Accuracies and likelihoods of marks that are null, none or no number leave their places empty, and no more."""
+    results, nan = tmp_path / "results", float("nan")
+    simple = {
+        "Poisson": {"nll": 5.0, "nll_time": 2.0, "nll_mark": None, "accuracy": nan},
+        "renewal log-normal": {"nll": 6.0, "nll_time": nan, "nll_mark": 3.0},
+        "last mark": {"accuracy": 0.7},
+        "Markov marks": {"nll_mark": 0.5, "accuracy": 0.6},
+        "most frequent mark": {},
+    }
+    for encoder, metrics in {"aaren": {"accuracy": nan}, "transformer": {"accuracy": 0.6}, "gru": {}}.items():
+        write(results, [record("events/Wiki", encoder, 0, {"nll": 4.0, **metrics}, simple)])
+    write(results, [record("rl/HalfCheetah-medium-regenerated", "aaren", 0, {"score": 1.0, "return": 1.0})])
+    write_tables(results, tmp_path / "docs")
+    page = (tmp_path / "docs" / "results.md").read_text()
+    assert "| Wiki | 0 | - | - | 0.6000 | - | - | 0.7000 | 0.6000 | - |" in page
+    assert "in events/Wiki (by the last mark 0.70, by the best encoder 0.60)" in page
+    assert "2.5000 (Poisson, Markov marks)" in page
+    assert "Beside public figures" not in page
+
+
 def test_bars_that_were_set_are_shown(tmp_path: Path) -> None:
     """A bar is reached from the right side, at each scale by itself, and that of the data is the record's own."""
     results = tmp_path / "results"

@@ -112,6 +112,9 @@ def test_a_record_of_other_data_is_not_valid(tmp_path: Path, monkeypatch: pytest
     one["run"]["data"] = {"sha256": digest["TRAIN"], "test_sha256": digest["TEST"]}
     write(tmp_path / "results", [one])
     assert is_done(plan, tmp_path / "results")
+    one["run"]["data"].pop("test_sha256")  # an older record, which the page does not show beside newer ones
+    write(tmp_path / "older", [one])
+    assert not is_done(plan, tmp_path / "older")
     files["TEST"].write_text("another")
     assert not is_done(plan, tmp_path / "results")
     files["TEST"].unlink()

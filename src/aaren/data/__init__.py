@@ -17,7 +17,7 @@ from aaren.data._checked_observation import (
 )
 from aaren.data._checked_order import checked_series, missing_before
 from aaren.data._checked_row import checked_row, nonfinite_of
-from aaren.data._environments import environment_sizes, make_environment, require_robot
+from aaren.data._environments import environment_sizes, make_environment, named_environment, require_robot
 from aaren.data._episodes import (
     Episode,
     EpisodeSet,
@@ -89,6 +89,7 @@ __all__ = [
     "make_environment",
     "mark_text",
     "missing_before",
+    "named_environment",
     "named_set",
     "nonfinite_of",
     "normalized_score",

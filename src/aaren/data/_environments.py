@@ -70,10 +70,15 @@ def environment_sizes(environment: Any) -> _Sizes:
     """
     if isinstance(environment, str):
         return _ROBOTS.get(environment_name(environment), ())
-    seen, done = environment.observation_space.shape, environment.action_space.shape
+    seen, done = environment.observation_space.shape or (), environment.action_space.shape or ()
     if len(seen) != 1 or len(done) != 1:
         return ()
     return ((*seen, *done), (111, *done)) if seen == (27,) else ((*seen, *done),)
+
+
+def named_environment(environment: Any) -> str:
+    """The id of a `gymnasium.Env`, or the name of its class where it has none."""
+    return environment.spec.id if environment.spec else type(environment.unwrapped).__name__
 
 
 def require_robot(environment: Any, episodes: EpisodeSet) -> None:
@@ -89,8 +94,8 @@ def require_robot(environment: Any, episodes: EpisodeSet) -> None:
     sizes, received = environment_sizes(environment), (episodes.observations, episodes.actions)
     if not sizes or received in sizes:
         return
-    name = environment if isinstance(environment, str) else environment.spec.id
-    fitting = " or ".join(robot for robot, own in _ROBOTS.items() if received in own)
+    name = environment if isinstance(environment, str) else named_environment(environment)
+    fitting = " or ".join(robot for robot, own in _ROBOTS.items() if received in own and robot not in name)
     raise DataError(
         f"expected episodes of {name}, with {' or '.join(str(seen) for seen, _ in sizes)} observations and "
         f"{sizes[0][1]} actions, received {received[0]} and {received[1]}; give the environment that they are from"

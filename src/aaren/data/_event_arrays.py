@@ -159,7 +159,8 @@ def _padded(
 ) -> Content:
     _require_rows(len(times), times, source)
     if masks is None:
-        falls = np.argwhere(~(np.diff(times.astype(np.float64)) >= 0))
+        with np.errstate(invalid="ignore"):
+            falls = np.argwhere(~(np.diff(times.astype(np.float64)) >= 0))
         if falls.size:
             row, step = falls[0].tolist()
             raise event_error(

@@ -204,7 +204,7 @@ def events_of_objects(
     Raises:
         DataError: the arrays are others, or a sequence is not in order.
     """
-    times, marks = arrays.get("arrival_times"), arrays.get("marks")
+    times, marks = (_rows(arrays.get(name)) for name in ("arrival_times", "marks"))
     if not isinstance(times, list) or not (marks is None or (isinstance(marks, list) and len(marks) == len(times))):
         raise DataError(
             "expected arrays of objects 'arrival_times' and, if events have marks, 'marks', a list for each sequence, "
@@ -213,6 +213,11 @@ def events_of_objects(
         )
     sequences = [{"arrival_times": one, "marks": None if marks is None else marks[i]} for i, one in enumerate(times)]
     return _ifl_tpp({"sequences": sequences}, size, number, source, duplicates)
+
+
+def _rows(array: Any) -> Any:
+    """The list of the rows of an array of numbers, as which numpy saves lists of one length."""
+    return list(array) if isinstance(array, np.ndarray) and array.ndim == 2 else array
 
 
 def _ifl_tpp(value: dict[Any, Any], size: int, number: int | None, source: str, duplicates: Duplicates) -> Content:

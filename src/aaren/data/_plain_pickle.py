@@ -15,6 +15,7 @@ import io
 import math
 import pickletools
 import re
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -294,7 +295,7 @@ def _reduced(name: str, arguments: tuple[Any, ...]) -> Any:
     if name == "encode":
         text, encoding = arguments
         if encoding not in ("latin1", "latin-1"):
-            raise _RefusedError(f"expected bytes as latin-1, received {encoding!r}")
+            raise _RefusedError(f"expected bytes as latin-1, received {reprlib.repr(encoding)}")
         return text.encode("latin-1")
     if name == "_frombuffer":
         raw, dtype, shape, order = arguments

@@ -132,7 +132,7 @@ def _content(data: bytes, name: str, number: int | None, source: str, duplicates
         if name.endswith(".npz"):
             members = read_zip(data, source)
             arrays = arrays_of(members, source, objects=True)
-            if any(isinstance(one, list) for one in arrays.values()):
+            if "arrival_times" in arrays or any(isinstance(one, list) for one in arrays.values()):
                 return events_of_objects(arrays, sum(map(len, members.values())), number, source, duplicates)
             return events_of_arrays(arrays, number, source, duplicates)
         return events_of_pickle(_torch_pickle(data, source), number, source, duplicates)

@@ -76,17 +76,18 @@ def softmax(logits: NDArray[np.floating], temperature: float | NDArray[np.floati
     return weights / weights.sum(-1, keepdims=True)
 
 
-def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer], cases: int | None = None) -> float:
     """The temperature at which the log loss of cases that were not trained on is least.
 
     The loss is convex in 1 / temperature, so bisection finds it. A temperature below 1 makes a model surer than its
     training did, though the cases have chosen its weights, too, and a model that is right in all of them would become
-    certain. So there, as if one case more were of any class: each label is worth n / (n + 1), the rest is spread over
-    all classes, and the temperature is at most 1.
+    certain. So there, as if one case more were of any class: of c cases each label is worth c / (c + 1), the rest is
+    spread over all classes, and the temperature is at most 1.
 
     Args:
-        logits: of n cases, shape (n, classes).
+        logits: n answers, shape (n, classes).
         labels: shape (n,).
+        cases: how many cases the answers are of; by default n.
 
     Returns:
         Between 0.01 and 100.
@@ -99,7 +100,8 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
         >>> fit_temperature(logits, np.array([0, 0, 1, 1])) > 1  # too sure: one of four is wrong
         True
     """
-    count, classes = logits.shape
+    answers, classes = logits.shape
+    count = answers if cases is None else cases
     right = np.eye(classes)[labels]
 
     def slope(inverse: float, targets: NDArray[np.float64]) -> float:
@@ -120,7 +122,8 @@ def fit_temperatures(
 ) -> tuple[tuple[int, float], ...]:
     """A temperature for each tenth of the answers in the order of how many rows of their series they come after.
 
-    A model that has seen little of a series is as sure as at its end, and more often wrong.
+    A model that has seen little of a series is as sure as at its end, and more often wrong. Where series are so short
+    that several parts have the same rows, they are one answer.
 
     Args:
         logits: after several parts of n cases, shape (n, parts, classes).
@@ -130,12 +133,17 @@ def fit_temperatures(
     Returns:
         At most ten pairs: from which row on, from 1 up, and the temperature, as `fit_temperature` has it.
     """
-    starts = np.unique(np.quantile(rows, np.arange(10) / 10, method="lower")).tolist()
+    cases, parts = rows.shape
+    pairs = np.stack([np.repeat(np.arange(cases), parts), rows.ravel()], 1)
+    different, places = np.unique(pairs, axis=0, return_index=True)
+    case, row = different.T
+    answers = logits.reshape(-1, logits.shape[-1])[places]
+    starts = np.unique(np.sort(row)[np.arange(10) * len(row) // 10]).tolist()
     found: list[tuple[int, float]] = []
     for start, end in itertools.pairwise([*starts, math.inf]):
-        chosen = (rows >= start) & (rows < end)
-        case, _ = np.nonzero(chosen)
-        temperature = fit_temperature(logits[chosen], labels[case])
+        chosen = (row >= start) & (row < end)
+        own = case[chosen]
+        temperature = fit_temperature(answers[chosen], labels[own], len(np.unique(own)))
         if not found or temperature != found[-1][1]:
             found.append((int(start) if found else 1, temperature))
     return tuple(found)

@@ -74,12 +74,14 @@ def best_pair(found: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, f
         Its errors, by a name such as "renewal log-normal, Markov marks"; nothing where no rule is better at marks than
         the processes are.
     """
-    times = {name: one["nll_time"] for name, one in found.items() if "nll_time" in one}
-    marks = {name: one["nll_mark"] for name, one in found.items() if "nll_mark" in one}
+    times, marks = (
+        {name: one[part] for name, one in found.items() if one.get(part) is not None and math.isfinite(one[part])}
+        for part in ("nll_time", "nll_mark")
+    )
     if not times or not marks:
         return {}
     when, which = min(times, key=times.__getitem__), min(marks, key=marks.__getitem__)
-    if marks[which] >= found[when].get("nll_mark", math.inf):
+    if marks[which] >= marks.get(when, math.inf):
         return {}
     accuracy = {"accuracy": found[which]["accuracy"], "nll_mark": marks[which], "nll": times[when] + marks[which]}
     return {f"{when}, {which}": {**found[when], **accuracy}}

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils import _pytree as pytree
 
-from aaren.data import REFERENCE_RETURNS, environment_name, environment_sizes, make_environment, normalized_score
+from aaren.data import (
+    REFERENCE_RETURNS,
+    environment_name,
+    environment_sizes,
+    make_environment,
+    named_environment,
+    normalized_score,
+)
 from aaren.errors import DataError
 from aaren.models import ActingMode, Policy, begin_episodes, choose_actions, observe_rewards
 
@@ -102,7 +109,7 @@ def run_episodes(
     environment = model.preprocessing.environment if environment is None else environment
     seeds = [seed + index for index in range(episodes)]
     if not isinstance(environment, str):
-        name = environment.spec.id if environment.spec else type(environment.unwrapped).__name__
+        name = named_environment(environment)
         played = [_play(model, [environment], [one], mode, asked) for one in seeds]
         returns, steps = (np.concatenate(parts) for parts in zip(*played, strict=True))
         return EpisodeReturns(name, mode, asked, returns, steps)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -27,8 +26,8 @@ class ClassifierGraph(nn.Module):
         assert model.preprocessing is not None, "a model without is refused"
         scaler = model.preprocessing.scaler
         rows, temperatures = zip(*model.preprocessing.temperatures, strict=True)
-        self.rows = torch.tensor(rows)
-        self.steps = constant(np.diff(temperatures, prepend=0.0), pairs=pairs)
+        self.starts, self.ends = torch.tensor(rows), torch.tensor([*rows[1:], 2**63 - 1])
+        self.temperatures = constant(temperatures, pairs=pairs)
         self.mean, self.deviation = (constant(x, pairs=pairs) for x in (scaler.mean, scaler.deviation))
         self.embed, self.head = model.embed, model.head
         self.positions = Positions(model.config.d_model, pairs=pairs) if model.positions else None
@@ -47,8 +46,9 @@ class ClassifierGraph(nn.Module):
         position, total = position + x.shape[0], total + encoded.to(total.work().dtype).sum(0)
         mean = (total / total.of(position)).narrow()
         logits = self.head(torch.cat([encoded[-1], mean])[None])[0]
-        steps = self.steps.work()
-        temperature = (steps * (position >= self.rows).to(steps.dtype)).sum()
-        chances = (logits.to(steps.dtype) / temperature).softmax(-1)
+        temperatures = self.temperatures.work()
+        here = (position >= self.starts) & (position < self.ends)
+        temperature = (temperatures * here.to(temperatures.dtype)).sum()
+        chances = (logits.to(temperatures.dtype) / temperature).softmax(-1)
         after |= {"position": position, "total": total, "last": encoded[-1]}
         return {"probabilities": total.of(chances)}, after

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from aaren._arguments import real_number, whole_number
 from aaren.data import Scaler, Schema
 from aaren.errors import AarenError, ModelFileError
 from aaren.models._description import Description
@@ -28,8 +28,8 @@ class ClassifierPreprocessing(Description):
             a model that has seen little of a series is surer than it should be. Fitted on the validation part.
 
     Raises:
-        ValueError: there are less than two classes, two have one name, a temperature is not positive, or their rows do
-            not rise from 1.
+        ValueError: there are less than two classes, two have one name, a temperature is not from 1e-6 to 1e6, or their
+            rows are not whole numbers that rise from 1.
     """
 
     classes: tuple[str, ...]
@@ -39,12 +39,14 @@ class ClassifierPreprocessing(Description):
     def __post_init__(self) -> None:
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
             raise ValueError(f"classes: expected at least two different names, received {self.classes}")
-        rows = [row for row, _ in self.temperatures]
-        if rows[:1] != [1] or any(after <= before for before, after in itertools.pairwise(rows)):
-            raise ValueError(f"temperatures: expected them from row 1 on and in order of rows, received rows {rows}")
-        for _, temperature in self.temperatures:
-            if not 0 < temperature < math.inf:
-                raise ValueError(f"temperatures: expected positive numbers, received {temperature}")
+        rows = [whole_number("temperatures: row", row, 1) for row, _ in self.temperatures]
+        if rows[:1] != [1] or rows[-1] >= 2**63 or any(later <= row for row, later in itertools.pairwise(rows)):
+            raise ValueError(f"temperatures: expected rows that rise from 1 and are below 2**63, received {rows}")
+        values = [
+            real_number("temperatures", one, "numbers from 1e-6 to 1e6", lambda value: 1e-6 <= value <= 1e6)
+            for _, one in self.temperatures
+        ]
+        object.__setattr__(self, "temperatures", tuple(zip(rows, values, strict=True)))
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -103,13 +105,12 @@ class ClassifierPreprocessing(Description):
         return result
 
 
-def _pairs(found: Any) -> tuple[tuple[int, float], ...]:
-    """Rows and temperatures of JSON.
+def _pairs(found: Any) -> tuple[tuple[Any, Any], ...]:
+    """Rows and temperatures of JSON, whatever they are.
 
     Raises:
-        TypeError: they are something else.
+        TypeError: they are no pairs.
     """
-    pairs = found if isinstance(found, list) else [found]
-    if not all(isinstance(one, list) and [type(part) for part in one] == [int, float] for one in pairs):
+    if not isinstance(found, list) or not all(isinstance(one, list) and len(one) == 2 for one in found):
         raise TypeError(f"expected pairs of a row and a temperature, received {found!r}")
-    return tuple((row, temperature) for row, temperature in pairs)
+    return tuple((row, temperature) for row, temperature in found)

@@ -187,14 +187,20 @@ def judged(rows: list[Row]) -> list[Row]:
 
 
 def mark_accuracy(row: Row) -> tuple[dict[str, float], dict[str, float]]:
-    """Accuracies of the next mark by encoder, a mean over seeds, and by simple rule; empty where there are no marks."""
-    records = {encoder: list(cell.records.values()) for encoder, cell in row.cells.items()}
-    simple = next(iter(records.values()))[-1]["simple"]
-    rules = {name: one["accuracy"] for name, one in simple.items() if name in MARK_RULES}
+    """Accuracies of the next mark by encoder, a mean over seeds, and by simple rule; of those that have finite ones."""
+    simple = next(iter(next(iter(row.cells.values())).records.values()))["simple"]
+    rules = {name: one["accuracy"] for name, one in simple.items() if name in MARK_RULES and _has_accuracy(one)}
     means = {
-        name: statistics.fmean(one["metrics"]["accuracy"] for one in runs) for name, runs in records.items() if rules
+        encoder: statistics.fmean(record["metrics"]["accuracy"] for record in cell.records.values())
+        for encoder, cell in row.cells.items()
+        if all(_has_accuracy(record["metrics"]) for record in cell.records.values())
     }
-    return means, rules
+    return (means, rules) if means and rules else ({}, {})
+
+
+def _has_accuracy(found: Mapping[str, Any]) -> bool:
+    accuracy = found.get("accuracy")
+    return accuracy is not None and math.isfinite(accuracy)
 
 
 def by_data_set(rows: Iterable[Row], encoder: str, than: str = REFERENCE) -> dict[str, float]:

@@ -51,19 +51,19 @@ def is_done(plan: Plan, results: Path) -> bool:
         here = {_digest(path, path.stat().st_mtime_ns) for path in find_parts(plan.recipe.dataset.name).values()}
     except (DataError, OSError):
         return True
-    return not here or any(digests(record) <= here for record in found)
+    return not here or any(digests(record) == here for record in found)
 
 
 def digests(record: Record) -> frozenset[str]:
     """SHA-256 of the files that a run has read; empty of generated data."""
-    return frozenset(_digests(record["run"]["data"]))
+    return frozenset(_digests(record["run"].get("data", {})))
 
 
 def _digests(data: dict[str, Any]) -> Iterator[str]:
     for name, value in data.items():
         if isinstance(value, dict):
             yield from _digests(value)
-        elif name.endswith("sha256") and value is not None:
+        elif name.endswith("sha256") and isinstance(value, str):
             yield from (one.strip() for one in value.split("+"))  # of two files that are read as one
 
 

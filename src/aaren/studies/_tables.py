@@ -28,10 +28,10 @@ def public_figures(rows: list[Row]) -> list[str]:
             if (row.recipe, row.variant) != (recipe, variant) or "aaren" not in row.cells:
                 continue
             records = list(row.cells["aaren"].records.values())
-            if not all(metric in record["metrics"] for record in records):
+            bar = records[0]["simple"].get("the data's own episodes", {}).get(metric) if figure is None else figure
+            if bar is None or not all(metric in record["metrics"] for record in records):
                 continue
             mean = statistics.fmean(record["metrics"][metric] for record in records)
-            bar = figure if figure is not None else records[0]["simple"]["the data's own episodes"][metric]
             holds = mean <= bar if title.endswith("most") else mean >= bar
             digits = 0 if metric == "return" else 4
             shown = [f"{bar:.0f}" if metric == "return" else f"{bar:.2f}", number(mean, digits)]
@@ -50,7 +50,7 @@ def marks(rows: list[Row]) -> list[str]:
         if rules:
             config = next(iter(next(iter(row.cells.values())).records.values()))["run"]["config"]
             values = [encoders.get(name) for name in ENCODERS] + [rules.get(name) for name in MARK_RULES]
-            body.append([row.title, f"{config['marks']:,}", *(number(value, 4) for value in values)])
+            body.append([row.title, f"{config.get('marks', 0):,}", *(number(value, 4) for value in values)])
     if not body:
         return []
     header = ["data set", "marks", *(TITLES[name] for name in ENCODERS), *MARK_RULES]
