@@ -168,8 +168,8 @@ class Classifier(Model[ClassifierConfig, ClassifierPreprocessing]):
         """Calibrated probabilities: the softmax of logits divided by a temperature; 1 without preprocessing.
 
         Args:
-            logits: shape (*, classes).
-            rows: how many rows of the series they come after, shape (*), as `ClassifierState.position`.
+            logits: shape (..., classes).
+            rows: how many rows of the series they come after, shape (...), as `ClassifierState.position`.
 
         Returns:
             float64, of the shape of the logits.
