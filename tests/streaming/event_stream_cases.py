@@ -9,6 +9,14 @@ import torch
 from aaren.data import EventSequence, EventSet, find_parts, read_events
 from aaren.models import EventModel, EventPreprocessing
 
+KINDS: dict[str, dict[str, Any]] = {
+    "aaren": {},
+    "aaren, time decay": {"decay": "time"},
+    "transformer": {"encoder": "transformer"},
+    "gru": {"encoder": "gru"},
+    "mingru": {"encoder": "mingru"},
+}
+
 
 def stack_overflow() -> EventSet:
     """The first sequences of the validation part; some of their times are equal."""

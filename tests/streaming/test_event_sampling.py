@@ -23,13 +23,6 @@ from aaren.data import EventSet, read_events
 from aaren.models import EventModel
 from aaren.streaming import EventPath, EventStream
 
-KINDS: dict[str, dict[str, Any]] = {
-    "aaren": {},
-    "aaren, time decay": {"decay": "time"},
-    "transformer": {"encoder": "transformer"},
-    "gru": {"encoder": "gru"},
-    "mingru": {"encoder": "mingru"},
-}
 HOUR = 3600.0
 
 
@@ -73,10 +66,10 @@ def in_seconds(events: EventSet) -> EventSet:
     return dataclasses.replace(events, sequences=tuple(moved))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", cases.KINDS)
 def test_samples_are_the_models_own(kind: str, events: EventSet) -> None:
     """With the same draws a stream says what its model says from its state, in the user's unit and with names."""
-    stream = after(events, **KINDS[kind])
+    stream = after(events, **cases.KINDS[kind])
     model, last = stream.model, events.sequences[0].times[11]
     state = pytree.tree_map(lambda leaf: torch.cat([leaf] * 7), stream.state)
     drawn = model.sample(state, 6, generator=seeded())
@@ -116,10 +109,10 @@ def test_another_unit_scales_the_samples(events: EventSet) -> None:
             assert long.marks == short.marks
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", cases.KINDS)
 def test_the_stream_stays_as_it_was(kind: str, events: EventSet) -> None:
     """After sampling, state, counts, the next answers and the model's mode are those of a stream that did not."""
-    asked, other = after(events, **KINDS[kind]), after(events, **KINDS[kind])
+    asked, other = after(events, **cases.KINDS[kind]), after(events, **cases.KINDS[kind])
     asked.sample(20, paths=3)
     asked.sample(20)
     assert asked.header() == other.header()

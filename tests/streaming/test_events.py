@@ -7,7 +7,6 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,14 +21,6 @@ from aaren.data import EventSet, read_events
 from aaren.errors import DataError, ModelFileError
 from aaren.models import EventModel
 from aaren.streaming import EventStream, events_after
-
-KINDS: dict[str, dict[str, Any]] = {
-    "aaren": {},
-    "aaren, time decay": {"decay": "time"},
-    "transformer": {"encoder": "transformer"},
-    "gru": {"encoder": "gru"},
-    "mingru": {"encoder": "mingru"},
-}
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +40,10 @@ def bits(stream: EventStream) -> list[bytes]:
     return [leaf.numpy().tobytes() for leaf in pytree.tree_leaves(stream.state)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", cases.KINDS)
 def test_streamed_equals_parallel(kind: str, events: EventSet) -> None:
     """Event by event, a stream says of a real sequence what one pass over it says: times, marks and likelihood."""
-    model = cases.model_of(events, **KINDS[kind])
+    model = cases.model_of(events, **cases.KINDS[kind])
     unit, longest = model.preprocessing.unit, model.preprocessing.longest
     for one in events.sequences[:1]:
         times, marks = torch.from_numpy((one.times - one.start) / unit)[None], torch.from_numpy(one.marks)[None]
