@@ -193,3 +193,15 @@ def test_a_recording_is_told_from_cases(tmp_path: Path) -> None:
     for name in ("r.arff", "r.csv"):
         with pytest.raises(DataError, match="read one labelled recording as windows"):
             read_cases(tmp_path / name)
+
+
+@pytest.mark.parametrize("untold", ["", "?", "NaN", '""', " "])
+def test_a_row_without_a_class_is_refused(untold: str, tmp_path: Path) -> None:
+    """It is told by line and column, and does not become a class; "none" and "na" may be classes."""
+    path = tmp_path / "r.csv"
+    path.write_text(f"x,y,state\n1,2,on\n1,2,none\n1,2,{untold}\n1,2,na\n")
+    with pytest.raises(DataError, match=r"line 4, column 'state': expected a class, received none; leave the row out"):
+        read_recording(path)
+    assert read_recording(path, unlabelled=True, channels=["x"]).labels.tolist() == [-1] * 4
+    path.write_text("x,y,state\n1,2,on\n1,2,none\n1,2,na\n")
+    assert read_recording(path).classes == ("na", "none", "on")

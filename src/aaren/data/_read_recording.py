@@ -22,6 +22,8 @@ from aaren.errors import DataError
 Rows = Iterator[tuple[int, list[str]]]
 """Numbers of lines, and the cells on them."""
 
+_UNTOLD = frozenset({"", "?", "nan"})  # not "none" and "na", which are classes of some
+
 
 def read_recording(
     path: str | os.PathLike[str],
@@ -72,6 +74,10 @@ def read_recording(
         if not unlabelled:
             texts.append(unquoted(cells[columns.index(name)]))
             lines.append(line)
+            if texts[-1].strip().lower() in _UNTOLD:
+                raise DataError(
+                    "expected a class, received none; leave the row out", source=source, line=line, column=name
+                )
     if not values:
         raise DataError("expected rows, received none; the file may have been cut off", source=source)
     own = nominal.get(name) or sorted_classes(texts)
