@@ -33,6 +33,8 @@ def test_refusals(aaren: Command, trained: Path, tmp_path: Path) -> None:
     assert "--new-token" in aaren("serve", trained, "--host", "0.0.0.0").refusal()
     assert str(missing) in aaren("serve", trained, "--tokens", missing).refusal()
     assert "--tokens FILE" in aaren("serve", "--new-token", "a").refusal()
+    for port in ("99999", "-1"):
+        assert "--port: expected a number from 0 to 65535" in aaren("serve", trained, f"--port={port}").refusal()
     assert "max_batch" in aaren("serve", trained, "--max-batch", "0").refusal()
     assert "capacity" in aaren("serve", trained, "--capacity", "0", "--port", "0").refusal()
     assert "on-bad-row" in aaren("serve", trained, "--on-bad-row", "guess").refusal(2)

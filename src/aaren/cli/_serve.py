@@ -71,6 +71,8 @@ def serve(
     import aaren
     from aaren import serving
 
+    if not 0 <= port < 1 << 16:
+        raise ValueError(f"--port: expected a number from 0 to 65535, received {port}")
     if new_token is not None:
         if tokens is None:
             raise ValueError("--new-token: expected a file to append to as well; name it with --tokens FILE")

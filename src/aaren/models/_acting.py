@@ -50,8 +50,7 @@ def begin_episodes(
         raise ValueError(f"mode: expected 'streamed' or 'windowed', received {mode!r}")
     preprocessing = _preprocessing(model)
     target = preprocessing.target_return if target_return is None else float(target_return)
-    if not abs(target / preprocessing.return_scale) <= float(np.finfo(np.float32).max):
-        raise ValueError(f"target_return: expected a finite number that float32 can hold, received {target_return}")
+    preprocessing.require_target(target)
     return ActingState(
         model.init_state(batch_size) if mode == "streamed" else model.init_window(batch_size),
         torch.full((batch_size,), target, dtype=torch.float64, device=model.device),

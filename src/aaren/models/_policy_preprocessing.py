@@ -46,8 +46,16 @@ class PolicyPreprocessing(Description):
             )
         if not (math.isfinite(self.return_scale) and self.return_scale > 0):
             raise ValueError(f"return_scale: expected a positive number, received {self.return_scale}")
-        if not math.isfinite(self.target_return):
-            raise ValueError(f"target_return: expected a finite number, received {self.target_return}")
+        self.require_target(self.target_return)
+
+    def require_target(self, target: float) -> None:
+        """Refuse a return to ask for that float32 cannot hold once it is scaled.
+
+        Raises:
+            ValueError: with the target.
+        """
+        if not abs(target / self.return_scale) <= float(np.finfo(np.float32).max):
+            raise ValueError(f"target_return: expected a finite number that float32 can hold, received {target}")
 
     def scaled_observations(self, observations: ArrayLike) -> NDArray[np.float32]:
         """Observations, shape (..., observations), in units of the training deviation."""
