@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from aaren.data import find, sha256_of
 from aaren.errors import TrainingError
 from aaren.studies import ENCODERS, Plan, _forecasting, _reproduce, recipes
 
@@ -98,7 +99,7 @@ def test_runs_are_told_skipped_and_tabled(aaren: Command, tmp_path: Path, monkey
             "config": {"encoder": plan.encoder},
             "options": {"batch_size": 4},
             "training": {"epochs": 2, "samples": 10},
-            "data": {"sha256": None},
+            "data": {"sha256": sha256_of(find("ETTh1"))},
             "hardware": {"processor": "p", "cores": 1, "threads": 1},
             "versions": {"torch": "2"},
         }

@@ -25,8 +25,9 @@ class ClassifierGraph(nn.Module):
         super().__init__()
         assert model.preprocessing is not None, "a model without is refused"
         scaler = model.preprocessing.scaler
-        rows, temperatures = zip(*model.preprocessing.temperatures, strict=True)
-        self.starts, self.ends = torch.tensor(rows), torch.tensor([*rows[1:], 2**63 - 1])
+        countable = 2**31 if pairs else 2**63  # a runtime without float64 counts rows in 32 bits
+        rows, temperatures = zip(*(one for one in model.preprocessing.temperatures if one[0] < countable), strict=True)
+        self.starts = torch.tensor(rows)
         self.temperatures = constant(temperatures, pairs=pairs)
         self.mean, self.deviation = (constant(x, pairs=pairs) for x in (scaler.mean, scaler.deviation))
         self.embed, self.head = model.embed, model.head
@@ -47,8 +48,9 @@ class ClassifierGraph(nn.Module):
         mean = (total / total.of(position)).narrow()
         logits = self.head(torch.cat([encoded[-1], mean])[None])[0]
         temperatures = self.temperatures.work()
-        here = (position >= self.starts) & (position < self.ends)
-        temperature = (temperatures * here.to(temperatures.dtype)).sum()
+        begun = (position >= self.starts).to(temperatures.dtype)
+        here = begun - torch.cat([begun[1:], torch.zeros_like(begun[:1])])
+        temperature = (temperatures * here).sum()
         chances = (logits.to(temperatures.dtype) / temperature).softmax(-1)
         after |= {"position": position, "total": total, "last": encoded[-1]}
         return {"probabilities": total.of(chances)}, after

@@ -113,4 +113,4 @@ def _pairs(found: Any) -> tuple[tuple[Any, Any], ...]:
     """
     if not isinstance(found, list) or not all(isinstance(one, list) and len(one) == 2 for one in found):
         raise TypeError(f"expected pairs of a row and a temperature, received {found!r}")
-    return tuple((row, temperature) for row, temperature in found)
+    return tuple((row, float(one) if type(one) is int else one) for row, one in found)  # as other tools write 1.0
