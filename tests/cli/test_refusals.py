@@ -23,14 +23,20 @@ USAGE = {
     "a misspelt option": ("stream MODEL --folow x", "Did you mean --follow?"),
     "no model": ("stream", "MODEL requires an argument"),
     "no horizon": ("train forecaster TABLE --target OT", "--horizon"),
-    "text as a number": ("train forecaster TABLE --target OT --horizon three", "three"),
-    "an unknown choice": ("stream MODEL --on-bad-row ignore", "ignore"),
-    "an unknown accelerator": ("train forecaster TABLE --target OT --horizon 3 --accelerator abacus", "abacus"),
-    "the training part": ("evaluate MODEL TABLE --part train", "train"),
     "one argument too many": ("evaluate MODEL TABLE more", "more"),
 }
 TRAIN = "train forecaster TABLE --target OT --horizon 3 -o NEW "
 INPUT = {
+    "a fraction as a whole number": (TRAIN + "--epochs 4.5", "--epochs: expected a whole number, received '4.5'"),
+    "a seed that would be rounded": (TRAIN + "--seed 1.7", "--seed: expected a whole number, received '1.7'"),
+    "text as a fraction": (TRAIN + "--dropout little", "--dropout: expected a number, received 'little'"),
+    "the training part": ("evaluate MODEL TABLE --part train", "train"),
+    "an unknown accelerator": ("train forecaster TABLE --target OT --horizon 3 --accelerator abacus", "abacus"),
+    "an unknown choice": ("stream MODEL --on-bad-row ignore", "ignore"),
+    "text as a number": (
+        "train forecaster TABLE --target OT --horizon three",
+        "--horizon: expected a whole number, received 'three'",
+    ),
     "no such file": ("train forecaster nowhere.csv --target OT --horizon 3 -o NEW", "no such file"),
     "a folder as file": ("train forecaster FOLDER --target OT --horizon 3 -o NEW", "a folder"),
     "a column that is not there": (
@@ -114,7 +120,7 @@ def tried(
 
 @pytest.mark.parametrize("case", USAGE)
 def test_a_command_line_at_fault(case: str, tried: Callable[[str], Any]) -> None:
-    """A verb, option or choice that does not exist is named in one line, with exit code 2."""
+    """A verb or option that does not exist, or is missing, is named in one line, with exit code 2."""
     line, words = USAGE[case]
     said = tried(line).refusal(code=2)
     assert words in said
@@ -123,7 +129,7 @@ def test_a_command_line_at_fault(case: str, tried: Callable[[str], Any]) -> None
 
 @pytest.mark.parametrize("case", INPUT)
 def test_an_input_at_fault(case: str, tried: Callable[[str], Any]) -> None:
-    """An input that cannot be used is named in one line, with exit code 1, before anything is written."""
+    """An input or value that cannot be used is named in one line, with exit code 1, before anything is written."""
     line, words = INPUT[case]
     assert words in tried(line).refusal()
 

@@ -1,15 +1,17 @@
-"""Signals and pipes, on commands in processes of their own."""
+"""Signals, pipes and full disks, on commands in processes of their own."""
 
 from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -23,11 +25,13 @@ def start() -> Iterator[Start]:
     """Start `aaren` in a process of its own; it is ended with the test."""
     running = []
 
-    def begin(*arguments: object, **options: Any) -> subprocess.Popen[bytes]:
+    def begin(
+        *arguments: object, environment: Mapping[str, str] = MappingProxyType({}), **options: Any
+    ) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "aaren.cli", *map(str, arguments)]
         process = subprocess.Popen(
             command,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
             **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )
         running.append(process)
@@ -146,3 +150,67 @@ def test_output_that_takes_nothing(start: Start, trained: Path, table: Path) -> 
         process = start("predict", trained, table, stdout=full)
         _, err = process.communicate()
     assert (process.returncode, err) == (1, b"aaren: No space left on device\n")
+
+
+def _no_file_above(limit: int) -> Callable[[], None]:
+    """What a process does first, so that its files end as on a full disk, inside a write."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_disk_that_fills_up(
+    unbuffered: str, start: Start, aaren: Command, trained: Path, etth1_lines: list[bytes], tmp_path: Path
+) -> None:
+    """A line that the output took in part is told and counts as not delivered; the next run gives it whole."""
+    rows, output, state = tmp_path / "rows.csv", tmp_path / "said.jsonl", tmp_path / "state"
+    rows.write_bytes(b"".join(etth1_lines[:61]))
+    whole = aaren("stream", trained, stdin=rows.read_bytes()).out.encode().splitlines(keepends=True)
+    command = ["stream", trained, "--state", state, "--save-every", 1]
+    environment = {"PYTHONUNBUFFERED": unbuffered}
+    with rows.open("rb") as source, output.open("ab") as sink:
+        process = start(*command, stdin=source, stdout=sink, environment=environment, preexec_fn=_no_file_above(10_000))
+        err = process.stderr.read()
+    assert (process.wait(), err) == (1, b"aaren: standard output: File too large\n")
+    cut = output.read_bytes()
+    assert len(cut) == 10_000
+    delivered = cut.count(b"\n")
+    assert 0 < delivered < 60
+    assert not cut.endswith(b"\n")
+    with rows.open("rb") as source, output.open("ab") as sink:
+        process = start(*command, stdin=source, stdout=sink, environment=environment)
+        err = process.stderr.read()
+    assert process.wait() == 0
+    assert err == b"aaren: standard output ended inside a line; this run begins on a new one\n"
+    assert output.read_bytes() == cut + b"\n" + b"".join(whole[delivered:])
+
+
+def test_a_forecast_that_does_not_fit(start: Start, trained: Path, table: Path, tmp_path: Path) -> None:
+    """Without Python's own buffer too, output that the disk took in part is a fault."""
+    with (tmp_path / "part.csv").open("wb") as sink:
+        process = start(
+            *("predict", trained, table),
+            stdout=sink,
+            environment={"PYTHONUNBUFFERED": "1"},
+            preexec_fn=_no_file_above(100),
+        )
+        _, err = process.communicate()
+    assert (process.returncode, err) == (1, b"aaren: File too large\n")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"),
+    [
+        (0, 1, b"aaren: standard input: expected a header and rows, received an empty table\n"),
+        (1, 1, b"aaren: standard output is closed; send it to a file, or to /dev/null\n"),
+        (2, 0, b""),
+    ],
+)
+def test_a_standard_stream_that_is_closed(
+    number: int, code: int, words: bytes, start: Start, trained: Path, table: Path
+) -> None:
+    """Without standard input there are no rows, without standard output it is an error, without the third no words."""
+    with table.open("rb") as rows:
+        process = start("stream", trained, stdin=rows, preexec_fn=lambda: os.close(number))
+        out, err = process.communicate()
+    assert (process.returncode, err) == (code, words)
+    assert out.count(b"\n") == (600 if number == 2 else 0)

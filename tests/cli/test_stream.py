@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,35 @@ def test_bad_rows_are_told_by_their_line(
     assert _rows(again) == [{"error": 3, "skip": 8, "impute": 5}[policy]]
 
 
+def test_a_quote_too_many_costs_its_own_row(aaren: Command, trained: Path, etth1_lines: list[bytes]) -> None:
+    """A quote without its pair, at the begin of a cell, takes no other row with it, whether skipped or told."""
+    lines = etth1_lines[:21]
+    lines[7] = lines[7].replace(b",", b',"', 1)
+    lines[12] = b'"oops\n'
+    done = aaren("stream", trained, "--on-bad-row", "skip", stdin=b"".join(lines))
+    assert _rows(done) == [row for row in range(1, 21) if row not in (7, 12)]
+    first, second, last = done.err.splitlines()
+    assert first.startswith("aaren: skipped: standard input, line 8: ")
+    assert "a quoted cell does not end on its line" in first
+    assert second.startswith("aaren: skipped: standard input, line 13: ")
+    assert last == "aaren: 2 of 20 rows were skipped"
+    stopped = aaren("stream", trained, stdin=b"".join(lines))
+    assert stopped.code == 1
+    assert "line 8: " in stopped.err
+    assert _rows(stopped) == list(range(1, 7))
+
+
+@pytest.mark.parametrize("form", ["utf-16", "gzip"])
+def test_bytes_that_are_no_text(form: str, aaren: Command, trained: Path, etth1_lines: list[bytes]) -> None:
+    """UTF-16 and packed text on standard input are named for what they are, not for a column that they lack."""
+    text = b"".join(etth1_lines[:5])
+    sent, name = (gzip.compress(text), "gzip") if form == "gzip" else (text.decode().encode("utf-16"), "UTF-16")
+    assert (
+        f"standard input: expected text in UTF-8 or latin-1, received {name}"
+        in aaren("stream", trained, stdin=sent).refusal()
+    )
+
+
 def test_fed_again_after_a_restart(aaren: Command, trained: Path, troubled: list[bytes], tmp_path: Path) -> None:
     """Stopped after any number of lines and given the whole input again, the stream ends as if it had not stopped."""
     options = ["--on-bad-row", "skip"]
@@ -143,35 +173,6 @@ def test_one_series_of_several(aaren: Command, save_model: Callable[..., Path], 
     assert "line 3, column 'site': expected rows of series 'a', received 'b'" in mixed.err
     nobody = aaren("stream", model, "--series", "c", stdin=both).refusal()
     assert "column 'site': expected rows of series 'c', received 40 rows of others; check --series" in nobody
-
-
-def test_a_forecast_that_was_not_delivered_is_given_again(
-    aaren: Command, trained: Path, etth1_lines: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """If output fails, the snapshot does not count the row whose forecast was lost."""
-    text, state = b"".join(etth1_lines[:11]), tmp_path / "state"
-
-    taken: list[str] = []
-
-    class Full:
-        """Standard output that takes four lines."""
-
-        def write(self, line: str) -> None:
-            if len(taken) == 4:
-                raise OSError(28, "No space left on device")
-            taken.append(line)
-
-        def flush(self) -> None:
-            pass
-
-    with monkeypatch.context() as patch:
-        patch.setattr("sys.stdout", Full())
-        failed = aaren("stream", trained, "--state", state, "--save-every", 2, stdin=text)
-    assert (failed.code, failed.err) == (1, "aaren: No space left on device\n")
-    again = aaren("stream", trained, "--state", state, stdin=text)
-    whole = aaren("stream", trained, stdin=text)
-    assert _rows(again)[0] == 5
-    assert "".join(taken) + again.out == whole.out
 
 
 def test_warming_up(aaren: Command, trained: Path, etth1_lines: list[bytes], tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ PARTED = Schema(("OT",), (), ("year", "month", "day"))
 
 
 def test_rows_come_with_their_lines():
-    """Byte-order mark, quotes, quoted line breaks, Windows line ends and empty lines are handled."""
-    lines = ["\ufeffOT,note,load\r\n", '1,"two\n', 'lines, here",3\r\n', "\n", "   \n", "4,,6"]
+    """Byte-order mark, quotes, Windows line ends and empty lines are handled."""
+    lines = ["\ufeffOT,note,load\r\n", '1,"a comma, here",3\r\n', "\n", "   \n", '4,5" pipe,6']
     assert list(RowReader(lines, PLAIN)) == [
-        (2, {"OT": "1", "note": "two\nlines, here", "load": "3"}),
-        (6, {"OT": "4", "note": "", "load": "6"}),
+        (2, {"OT": "1", "note": "a comma, here", "load": "3"}),
+        (5, {"OT": "4", "note": '5" pipe', "load": "6"}),
     ]
 
 
@@ -65,6 +65,32 @@ def test_the_reader_survives_a_bad_row():
         next(reader)
 
 
+@settings(deadline=None)
+@given(st.text(st.one_of(st.sampled_from('",1 '), st.characters(exclude_characters="\r\n"))))
+def test_a_line_costs_no_other(line):
+    """Whatever stands on a line, above all a quote without its pair, the rows around it are read."""
+    reader = RowReader(["OT,load\n", "1,2\n", line + "\n", "3,4\n", '"5",6\n'], PLAIN)
+    found = {}
+    for _ in range(4):
+        try:
+            number, cells = next(reader)
+            found[number] = cells
+        except DataError as error:
+            found[error.line] = {}
+        except StopIteration:
+            break
+    found.pop(3, None)
+    assert found == {number: {"OT": str(ot), "load": str(ot + 1)} for number, ot in ((2, 1), (4, 3), (5, 5))}
+
+
+def test_a_quoted_cell_ends_on_its_line():
+    """A cell that goes on in the next line is refused, and the next line is a row of its own."""
+    reader = RowReader(["OT,load\n", '1,"2\n', "3,4\n"], PLAIN, source="wire")
+    with pytest.raises(DataError, match=r"wire, line 2: .*a quoted cell does not end on its line"):
+        next(reader)
+    assert list(reader) == [(3, {"OT": "3", "load": "4"})]
+
+
 def test_the_header_is_checked():
     """A missing column is named, with the columns that exist and the one that may be meant."""
     with pytest.raises(DataError, match=r"column 'load': no such column.*'OT', 'Load'.*did you mean 'Load'"):
@@ -76,10 +102,13 @@ def test_the_header_is_checked():
     assert list(RowReader(["OT,load\n"], PLAIN)) == []
 
 
+on_one_line = st.text(st.characters(exclude_characters="\r\n"))
+
+
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.text(), st.text()), max_size=5))
+@given(st.lists(st.tuples(on_one_line, on_one_line), max_size=5))
 def test_any_cell_survives(rows):
-    """What Python's csv writer writes, the reader reads back."""
+    """What Python's csv writer writes on a line, the reader reads back."""
     import csv
     import io
 

@@ -56,17 +56,17 @@ def numpy_alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
         if folder.name in ("numpy", "numpy.libs"):
             (site / folder.name).symlink_to(folder)
 
-    def run(*arguments: object, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def run(*arguments: object, stdin: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         # -S: without site-packages
         command = [sys.executable, "-S", *map(str, arguments)]
         return subprocess.run(
             command,
             input=stdin,
-            capture_output=True,
             text=True,
             check=False,
             env={**environment, "PYTHONPATH": str(site), "PYTHONDONTWRITEBYTECODE": "1"},
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options},
         )
 
     return run

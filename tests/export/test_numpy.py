@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -172,6 +174,11 @@ def test_run_says_what_is_wrong(exported: Exported, numpy_alone: Any, tmp_path: 
     assert (skipped.returncode, len(skipped.stdout.splitlines())) == (0, 2)
     assert "run.py: skipped: standard input, line 3" in skipped.stderr
     assert json.loads(skipped.stdout.splitlines()[1])["row"] == 3
+    quoted = text.replace("1,x,3", '"1,2,3')
+    skipped = numpy_alone(out / "run.py", "--on-bad-row", "skip", stdin=quoted)
+    assert (skipped.returncode, len(skipped.stdout.splitlines())) == (0, 2), "a quote too many costs its own row"
+    packed = numpy_alone(out / "run.py", stdin="PAR1")
+    assert "expected text in UTF-8 or latin-1, received Parquet" in packed.stderr
     state = tmp_path / "foreign.state"
     open_export(exported(cases.BY_NAME["forecaster-gru"])).save(state)
     assert "the state is of another model" in numpy_alone(out / "run.py", "--state", state, stdin=text).stderr
@@ -468,3 +475,35 @@ def test_bundled_series_from_a_file(exported: Exported) -> None:
         for _, row in zip(range(20), csv.DictReader(file), strict=False):
             said, same = first.update(row), second.update([row["date"], row["OT"], row["HUFL"], row["MUFL"]])
             assert said["mean"].tobytes() == same["mean"].tobytes()
+
+
+def test_run_that_cannot_answer(exported: Exported, numpy_alone: Any, tmp_path: Path) -> None:
+    """A full disk under the answers is one line and 1, and the state does not count a row whose answer was lost."""
+    out, state = exported(cases.BY_NAME["forecaster"]), tmp_path / "live.state"
+    rows = [f"2016-07-01 {hour:02}:00:00,1,2,3\n" for hour in range(24)]
+    header = "date,OT,HUFL,MUFL\n"
+    command = [out / "run.py", "--state", state]
+    first = numpy_alone(*command, stdin=header + rows[0])
+    assert first.returncode == 0
+    kept = state.read_bytes()
+    output = tmp_path / "said.jsonl"
+    with output.open("a") as sink:
+        sink.write(first.stdout[:-20])
+        sink.flush()
+        failed = numpy_alone(
+            *command,
+            stdin=header + "".join(rows[1:]),
+            stdout=sink,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY)),
+        )
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines() == [
+        "run.py: standard output ended inside a line; this run begins on a new one",
+        "run.py: standard output: File too large",
+    ]
+    assert state.read_bytes() == kept
+    closed = numpy_alone(*command, stdin=header + rows[1], preexec_fn=lambda: os.close(1))
+    assert closed.returncode == 1
+    assert closed.stderr == "run.py: standard output is closed; send it to a file, or to /dev/null\n"
+    assert state.read_bytes() == kept
+    assert numpy_alone(*command, stdin=header + "".join(rows[1:])).stdout.count("\n") == 23

@@ -18,7 +18,7 @@ export function decode(bytes) {
   }
 }
 
-/** Rows of a table; after a DataError of one row it goes on with the next one. */
+/** Rows of a table, each on one line; after a DataError of one row it goes on with the next one. */
 export class RowReader {
   #text;
   #at = 0;
@@ -92,36 +92,35 @@ export class RowReader {
 
   #quoted(line) {
     const text = this.#text;
+    let lineEnd = text.indexOf("\n", this.#at);
+    if (lineEnd < 0) lineEnd = text.length;
     let cell = "";
     for (;;) {
       const start = this.#at + 1;
       const end = text.indexOf('"', start);
-      if (end < 0) {
-        this.#at = text.length;
-        throw malformed("unexpected end of data", line);
-      }
+      if (end < 0 || end > lineEnd) throw this.#malformed("a quoted cell does not end on its line", line, lineEnd);
       cell += text.slice(start, end);
       this.#at = end + 1;
       if (text[this.#at] !== '"') break;
       cell += '"';
     }
-    this.#line += cell.split("\n").length - 1;
-    if (this.#at < text.length && text[this.#at] !== "," && text[this.#at] !== "\n") {
-      while (this.#at < text.length && text[this.#at] !== "\n") this.#at += 1;
-      this.#newLine();
-      throw malformed("',' expected after '\"'", line);
+    if (this.#at < lineEnd && text[this.#at] !== ",") {
+      throw this.#malformed("',' expected after '\"'", line, lineEnd);
     }
     return cell;
+  }
+
+  /** The error of a line, behind which the next row is. */
+  #malformed(what, line, lineEnd) {
+    this.#at = lineEnd;
+    this.#newLine();
+    return new DataError(`expected comma-separated cells, received a malformed record (${what}); correct it`, { line });
   }
 
   #newLine() {
     this.#at += 1;
     this.#line += 1;
   }
-}
-
-function malformed(what, line) {
-  return new DataError(`expected comma-separated cells, received a malformed record (${what}); correct it`, { line });
 }
 
 function checkHeader(names, line) {

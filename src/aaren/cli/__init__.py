@@ -7,6 +7,11 @@ import sys
 
 def main() -> None:
     """Entry point: run the command line and exit with its code."""
+    from aaren._standard_streams import prepare_streams
+
+    if wrong := prepare_streams():
+        print(f"aaren: {wrong}", file=sys.stderr)
+        sys.exit(1)
     try:
         from aaren.cli._app import run
     except ImportError as error:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any, get_args
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CoercionError, CycloptsError, Parameter, Token, ValidationError, convert
 
+from aaren._standard_streams import discard_output, words_of
 from aaren._version import __version__
 from aaren.cli._data import list_sets, path, verify
 from aaren.cli._demo import demo
@@ -75,10 +77,26 @@ line says how), 2 an argument unknown or missing, 130 Ctrl-C.
 AAREN_DEBUG=1 shows tracebacks. `aaren VERB --help` says more of each verb.
 """
 
+
+def _converted(kind: Any, tokens: Sequence[Token]) -> Any:
+    """What the words of one parameter stand for; nothing is rounded to a whole number."""
+    kinds, first = (kind, *get_args(kind)), tokens[0] if tokens else None
+    number = "a whole number" if int in kinds else "a number" if float in kinds else None
+    if number is None or first is None:
+        return convert(kind, tokens)
+    try:
+        if int in kinds and "." in first.value and not float(first.value).is_integer():
+            raise ValueError
+        return convert(kind, tokens)
+    except (CoercionError, ValueError):
+        raise CoercionError(msg=f"expected {number}, received {first.value!r}", token=first) from None
+
+
 app = App(
     name="aaren",
     help=HELP,
     help_format="plaintext",
+    default_parameter=Parameter(converter=_converted),
     version=__version__,
     suppress_keyboard_interrupt=False,  # `run` says a word before it ends
 )
@@ -113,18 +131,19 @@ def run(arguments: Sequence[str]) -> int:
     try:
         result = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
+    except (CoercionError, ValidationError) as error:
+        return _fail(str(error), 1)
     except CycloptsError as error:
         return _fail(str(error), 2, " (aaren --help lists what there is)")
     except (AarenError, ValueError, TypeError, OSError) as error:
         if os.environ.get("AAREN_DEBUG"):
             raise
         if isinstance(error, BrokenPipeError):
-            _discard_output()  # who read it has left
+            discard_output()  # who read it has left
             return 0
         if isinstance(error, OSError):
-            _discard_output()
-            place = "" if error.filename is None else f"{error.filename}: "
-            return _fail(f"{place}{error.strerror or error}", 1)
+            discard_output()
+            return _fail(words_of(error), 1)
         return _fail(str(error), 1)
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):
@@ -133,14 +152,6 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _fail("stopped", 130)
     return result if isinstance(result, int) else 0
-
-
-def _discard_output() -> None:
-    """If standard output takes nothing more, drop what waits: Python would complain once more when it closes it."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int, hint: str = "") -> int:

@@ -51,17 +51,17 @@ class Interruption:
             self._waiting = False  # a second signal must not break the work that the first one started
 
 
-def lines(file: BinaryIO, interruption: Interruption) -> Iterator[str]:
+def lines(file: BinaryIO, interruption: Interruption) -> Iterator[bytes]:
     """Lines of a pipe or a file, each as soon as it is complete."""
     while True:
         with interruption.waiting():
             line = file.readline()
         if not line:
             return
-        yield _decode(line)
+        yield line
 
 
-def followed(file: BinaryIO, path: Path, interruption: Interruption) -> Iterator[str]:
+def followed(file: BinaryIO, path: Path, interruption: Interruption) -> Iterator[bytes]:
     """Lines of a file that grows, without an end; a line counts when its end is there.
 
     Raises:
@@ -72,7 +72,7 @@ def followed(file: BinaryIO, path: Path, interruption: Interruption) -> Iterator
         pending += file.readline()
         if pending.endswith(b"\n"):
             line, pending = pending, b""
-            yield _decode(line)
+            yield line
             continue
         now, opened = path.stat(), os.fstat(file.fileno())
         if now.st_size < file.tell() or (now.st_dev, now.st_ino) != (opened.st_dev, opened.st_ino):
@@ -82,10 +82,3 @@ def followed(file: BinaryIO, path: Path, interruption: Interruption) -> Iterator
             )
         with interruption.waiting():
             time.sleep(_POLL_SECONDS)
-
-
-def _decode(line: bytes) -> str:
-    try:
-        return line.decode("utf-8")
-    except UnicodeDecodeError:
-        return line.decode("latin-1")

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from aaren._standard_streams import begin_line, write_line
 from aaren.cli._common import existing, options_of, require_model, require_writable
 from aaren.cli._drift_output import DriftOutput
 from aaren.cli._feed import Interruption, followed, lines
 from aaren.cli._pass_over import PassOver
-from aaren.data import RowReader
+from aaren.data import RowReader, text_lines
 from aaren.errors import DataError
 from aaren.streaming import AnomalyStream, ModelStream
 
@@ -161,9 +162,11 @@ class _Runner:
         self.interruption = Interruption()
         self.unsaved = self.own = self.foreign = 0
 
-    def run(self, text: Iterator[str], source: str, *, from_file: bool) -> int:
+    def run(self, text: Iterator[bytes], source: str, *, from_file: bool) -> int:
         """Take all rows; returns the exit code."""
-        reader = RowReader(text, self.live.schema, source)
+        reader = RowReader(text_lines(text, source), self.live.schema, source)
+        if begin_line():
+            print("aaren: standard output ended inside a line; this run begins on a new one", file=sys.stderr)
         passed_over = PassOver(self.live, from_file, self._skip)
         with self.interruption.noted():
             try:
@@ -203,8 +206,7 @@ class _Runner:
             return True
         passed_over.taken()
         assert prediction is not None, "the stream's own policy is never to skip"
-        sys.stdout.write(json.dumps(prediction.to_dict()) + "\n")
-        sys.stdout.flush()
+        write_line(json.dumps(prediction.to_dict()))
         self.unsaved += 1
         self.drift.taken()
         return True

@@ -4,6 +4,7 @@ This package knows numpy and the standard library; polars and narwhals are impor
 read. It does not know tensors, models or training.
 """
 
+from aaren.data._bytes import text_lines
 from aaren.data._calendar import calendar_features, calendar_names
 from aaren.data._cases import CaseSet, WindowCut, cases_from_arrays, stratified_split
 from aaren.data._cells import mark_text
@@ -118,6 +119,7 @@ __all__ = [
     "split_sequences",
     "split_windows",
     "stratified_split",
+    "text_lines",
     "uber_sequences",
     "unknown_reward",
     "windows",

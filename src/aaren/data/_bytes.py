@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from aaren.errors import DataError
@@ -66,15 +67,36 @@ def unpacked(stored: bytes, label: str, largest: int) -> bytes:
     return b"".join(parts)
 
 
+_OTHERS = {
+    b"\xff\xfe": "UTF-16; save it again as UTF-8",
+    b"\xfe\xff": "UTF-16; save it again as UTF-8",
+    b"\x1f\x8b": "gzip; unpack it, or give the file's name the end .gz",
+    b"PAR1": "Parquet; give the file's name the end .parquet",
+    b"PK\x03\x04": "a zip archive or a workbook; unpack it, or save the table as CSV",
+}
+"""What the first bytes say that is no text."""
+
+
 def decode(data: bytes, source: str) -> str:
     """Decode UTF-8, else latin-1; without the byte-order mark.
 
     Raises:
-        DataError: the text is UTF-16.
+        DataError: it is no such text, by its first bytes.
     """
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError("expected text in UTF-8 or latin-1, received UTF-16; save it again as UTF-8", source=source)
+    for mark, received in _OTHERS.items():
+        if data.startswith(mark):
+            raise DataError(f"expected text in UTF-8 or latin-1, received {received}", source=source)
+    return _decoded(data.removeprefix(b"\xef\xbb\xbf"))
+
+
+def text_lines(lines: Iterable[bytes], source: str) -> Iterator[str]:
+    """The same of lines, one by one, none read ahead: a line that is no UTF-8 changes nothing of the others."""
+    for number, line in enumerate(lines):
+        yield _decoded(line) if number else decode(line, source)
+
+
+def _decoded(data: bytes) -> str:
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8")
     except UnicodeDecodeError:
         return data.decode("latin-1")

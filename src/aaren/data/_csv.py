@@ -28,10 +28,20 @@ class Records:
         source: where they come from; for messages.
         headerless: a first record of numbers only is data, and the columns are called "0", "1", ...
         strict: refuse malformed quoting, as in `csv.reader`.
+        by_line: every line is a record, so that a quote too many costs its own line and not all up to the next quote.
     """
 
-    def __init__(self, lines: Iterable[str], source: str, *, headerless: bool = False, strict: bool = True) -> None:
-        self._reader = csv.reader(_without_mark(lines), strict=strict)
+    def __init__(
+        self,
+        lines: Iterable[str],
+        source: str,
+        *,
+        headerless: bool = False,
+        strict: bool = True,
+        by_line: bool = False,
+    ) -> None:
+        marked = _without_mark(lines)
+        self._reader = _LineReader(marked) if by_line else csv.reader(marked, strict=strict)
         self._source = source
         self._headerless = headerless
         self._pending: tuple[int, list[str]] | None = None
@@ -96,6 +106,24 @@ class Records:
             # In a table of one column, a cell of blanks is a missing value; elsewhere it is an empty line.
             if cells and (width == 1 or len(cells) > 1 or cells[0].strip()):
                 return line, cells
+
+
+class _LineReader:
+    """`csv.reader` for records that end with their line."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self.line_num = 0
+
+    def __next__(self) -> list[str]:
+        line = next(self._lines)
+        self.line_num += 1
+        return next(csv.reader(_alone(line), strict=True))
+
+
+def _alone(line: str) -> Iterator[str]:
+    yield line
+    raise csv.Error("a quoted cell does not end on its line")
 
 
 def read_csv(data: bytes, source: str, name: str, sha256: str, *, headerless: bool = False) -> Table:

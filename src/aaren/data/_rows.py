@@ -37,8 +37,8 @@ class Row:
 class RowReader:
     r"""Rows of comma-separated text with a header, each yielded as soon as its line is complete.
 
-    Reads no line ahead, so that it works on a pipe. After a `DataError` for one row the reader goes on with
-    the next one.
+    Reads no line ahead, so that it works on a pipe. Every line is a row: a quoted cell ends on the line on which it
+    begins. After a `DataError` for one row the reader goes on with the next one.
 
     Args:
         lines: lines of text with their ends, for example an open file or `sys.stdin`.
@@ -52,7 +52,7 @@ class RowReader:
     """
 
     def __init__(self, lines: Iterable[str], schema: Schema, source: str = "standard input") -> None:
-        self._records = Records(lines, source)
+        self._records = Records(lines, source, by_line=True)
         self._schema = schema
         self._source = source
         self._checked = False

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from aaren._version import __version__
@@ -65,7 +65,9 @@ def write_directory(
         directory.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=".saving-", dir=directory))
         try:
-            save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, staging / "model.safetensors")
+            tensors = {k: v.detach().cpu().contiguous() for k, v in weights.items()}
+            # as bytes, since safetensors' own writer has an error of its own for a full disk, without a reason
+            (staging / "model.safetensors").write_bytes(save(tensors))
             (staging / "preprocessing.json").write_text(json.dumps(preprocessing, indent=2) + "\n", encoding="utf-8")
             (staging / "MODEL_CARD.md").write_text(card, encoding="utf-8")
             (staging / "config.json").write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from aaren.errors import ModelFileError
@@ -24,14 +24,22 @@ class SafetensorsCheckpointIO(CheckpointIO):
     """Writes and reads the trainer's nested dictionaries, tensors apart from the rest."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write to a temporary file that then takes the name."""
+        """Write to a temporary file that then takes the name.
+
+        Raises:
+            OSError: it cannot be written, for example on a full disk; what was there stays.
+        """
         tensors: dict[str, Tensor] = {}
         tree = json.dumps(_encode(checkpoint, tensors))
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.writing")
-        save_file(tensors, temporary, metadata={_KEY: tree})
-        temporary.replace(target)
+        try:
+            temporary.write_bytes(save(tensors, metadata={_KEY: tree}))
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read what `save_checkpoint` wrote.

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from aaren._standard_streams import begin_line, discard_output, prepare_streams, words_of, write_line
+from aaren.data._bytes import text_lines
 from aaren.data._rows import RowReader
 from aaren.data._series import Schema
 from aaren.errors import AarenError, DataError
@@ -26,26 +28,46 @@ def main(directory: Path, arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--state", type=Path, help="file to go on from if it is there, written at the end")
     parser.add_argument("--on-bad-row", choices=ON_BAD_ROW, default="error", help="what becomes of a row at fault")
     options = parser.parse_args(arguments)
+    if wrong := prepare_streams():
+        print(f"run.py: {wrong}", file=sys.stderr)
+        return 1
     try:
         runner = open_numpy(directory, on_bad_row="impute" if options.on_bad_row == "impute" else "error")
         if options.state is not None and options.state.exists():
             runner.read(options.state)
         try:
             _stream(runner, skip=options.on_bad_row == "skip")
-        finally:
-            if options.state is not None:
-                runner.save(options.state)
-    except (AarenError, OSError) as error:
+        except OSError:
+            raise  # an answer was not delivered: the state before stands, so that the next run gives it again
+        except BaseException:
+            _save(runner, options.state)
+            raise
+        _save(runner, options.state)
+    except AarenError as error:
         print(f"run.py: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        discard_output()
+        if isinstance(error, BrokenPipeError):
+            return 0  # who read the answers has left
+        print(f"run.py: {words_of(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
 
 
+def _save(runner: NumpyRunner, state: Path | None) -> None:
+    if state is not None:
+        runner.save(state)
+
+
 def _stream(runner: NumpyRunner, *, skip: bool) -> None:
     """Rows in, lines out; with `skip` a row at fault is named on standard error and left out."""
-    reader = RowReader(sys.stdin, Schema(runner.front.columns), "standard input")
+    source = "standard input"
+    reader = RowReader(text_lines(sys.stdin.buffer, source), Schema(runner.front.columns), source)
+    if begin_line():
+        print("run.py: standard output ended inside a line; this run begins on a new one", file=sys.stderr)
     while True:
         cells = None
         try:
@@ -53,7 +75,7 @@ def _stream(runner: NumpyRunner, *, skip: bool) -> None:
             try:
                 said = runner.update(cells)
             except DataError as error:
-                raise DataError(error.message, source="standard input", line=line, column=error.column) from None
+                raise DataError(error.message, source=source, line=line, column=error.column) from None
         except StopIteration:
             return
         except DataError as error:
@@ -63,5 +85,4 @@ def _stream(runner: NumpyRunner, *, skip: bool) -> None:
             print(f"run.py: skipped: {error}{lost and '; '}{lost}", file=sys.stderr)
             continue
         assert said is not None, "the runner's own policy is never to skip"
-        sys.stdout.write(json.dumps(runner.front.line(runner.rows, said)) + "\n")
-        sys.stdout.flush()
+        write_line(json.dumps(runner.front.line(runner.rows, said)))
