@@ -97,7 +97,7 @@ def test_refusals(files: Path, aaren: Command, tmp_path: Path) -> None:
     for arguments, words in (
         (["nowhere.json"], "expected a file of events, received no such file"),
         ([tmp_path], "expected a file of events, received a folder"),
-        ([tmp_path / "ties.csv"], "duplicates='drop'"),
+        ([tmp_path / "ties.csv"], "read with --duplicates drop to"),
         ([train, "--test", train], "--test: expected --validation beside it"),
         ([train, "--time", "when"], "column 'when': no such column"),
         ([train, "--seed", 2**40], "--seed: expected"),
@@ -108,7 +108,7 @@ def test_refusals(files: Path, aaren: Command, tmp_path: Path) -> None:
     for arguments, words in (
         (["--split", "1,1,50"], "at least one sequence in each part"),
         (["--validation", tmp_path / "other.csv"], "expected one of the marks 'buy', 'look', received 'sell'"),
-        (["--d-model", 7], "d_model: expected"),
+        (["--d-model", 7], "aaren: --d-model: expected"),
     ):
         done = aaren("train", "events", train, *arguments, "-o", tmp_path / "new")
         assert done.code == 1
@@ -167,7 +167,7 @@ def test_short_sequences(files: Path, aaren: Command, tmp_path: Path) -> None:
     """Sequences without an interval stop training or are dropped, and evaluate and predict do as training did."""
     path = tmp_path / "short.csv"
     path.write_text((files / "train.csv").read_text() + "alone,1,buy\n")
-    assert "short='drop'" in aaren("train", "events", path, "-o", tmp_path / "m", *TINY).refusal()
+    assert "read with --short drop" in aaren("train", "events", path, "-o", tmp_path / "m", *TINY).refusal()
     done = aaren("train", "events", path, "-o", tmp_path / "m", "--short", "drop", *TINY)
     assert "10 sequences, 80 events" in done.err
     assert aaren("evaluate", tmp_path / "m", path).code == 0

@@ -64,7 +64,7 @@ def test_narrow_weights(aaren: Command, trained: Path, table: Path, tmp_path: Pa
     ("line", "words", "code"),
     [
         ("export MODEL", "requires an argument", 2),
-        ("export MODEL NEW --precision int3", "int3", 2),
+        ("export MODEL NEW --precision int3", "int3", 1),
         ("export MODEL NEW --to abacus", "to: expected one of numpy", 1),
         ("export nowhere NEW", "nowhere: no such model directory", 1),
         ("export MODEL TABLE", "expected a directory to export into, received a file", 1),

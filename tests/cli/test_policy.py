@@ -160,7 +160,7 @@ REFUSED = {
     ),
     "another robot": (
         "train policy EPISODES --environment Ant-v4 -o NEW",
-        "with 27 or 111 observations and 8 actions, received 11 and 3; give the environment that they are from (Hopper",
+        "expected episodes of Ant-v4, received those of Hopper-v4, as the file says; give the environment that they",
     ),
     "no number of steps": (
         "train policy EPISODES --environment Hopper-v4 -o NEW --context some",

@@ -45,6 +45,10 @@ INPUT = {
         "did you mean 'OT'?",
     ),
     "a text column": ("train forecaster TABLE --target date --horizon 3 -o NEW", "column 'date'"),
+    "a pipe": (
+        "train forecaster /dev/null --target OT --horizon 3 -o NEW",
+        "/dev/null: expected a CSV or Parquet file, received a pipe or a device; write what",
+    ),
     "no time column": (TRAIN + "--time when", "column 'when': no such column"),
     "two parts": (TRAIN + "--split 0.8,0.2", "--split: expected three fractions or counts"),
     "parts that are no numbers": (TRAIN + "--split a,b,c", "received 'a,b,c'"),
@@ -88,11 +92,15 @@ INPUT = {
     "a series of a model without": ("stream MODEL --series a", "--series: expected a model"),
 }
 SLOWER = {
+    "an argument of the library": (
+        "--positions learned --horizon 3",
+        "--positions: expected None or 'sinusoidal' with --normalization running, whose",
+    ),
     "a horizon beyond the table": ("--horizon 5000", "look-back"),
-    "no epochs": ("--horizon 3 --epochs 0", "epochs: expected"),
-    "heads that do not divide": ("--horizon 3 --d-model 10 --nhead 3", "nhead"),
-    "dropout of one": ("--horizon 3 --dropout 1", "dropout"),
-    "no horizon": ("--horizon 0", "horizon: expected"),
+    "no epochs": ("--horizon 3 --epochs 0", "aaren: --epochs: expected"),
+    "heads that do not divide": ("--horizon 3 --d-model 10 --nhead 3", "aaren: --nhead: expected"),
+    "dropout of one": ("--horizon 3 --dropout 1", "aaren: --dropout: expected"),
+    "no horizon": ("--horizon 0", "aaren: --horizon: expected"),
 }
 
 
@@ -175,7 +183,7 @@ def test_a_record_that_says_nothing(
 def test_a_window_model_does_not_stream(aaren: Command, save_model: Callable[..., Path], table: Path) -> None:
     """A model that needs its whole window is refused by `stream`, with the remedy."""
     model = save_model(read_series(table, targets=["OT"]), normalization="window")
-    assert "train with normalization='running'" in aaren("stream", model).refusal()
+    assert "train with --normalization running" in aaren("stream", model).refusal()
 
 
 def test_a_model_without_columns(aaren: Command, table: Path, tmp_path: Path) -> None:

@@ -35,9 +35,9 @@ def test_refusals(aaren: Command, trained: Path, tmp_path: Path) -> None:
     assert "--tokens FILE" in aaren("serve", "--new-token", "a").refusal()
     for port in ("99999", "-1"):
         assert "--port: expected a number from 0 to 65535" in aaren("serve", trained, f"--port={port}").refusal()
-    assert "max_batch" in aaren("serve", trained, "--max-batch", "0").refusal()
+    assert "aaren: --max-batch: expected" in aaren("serve", trained, "--max-batch", "0").refusal()
     assert "capacity" in aaren("serve", trained, "--capacity", "0", "--port", "0").refusal()
-    assert "on-bad-row" in aaren("serve", trained, "--on-bad-row", "guess").refusal(2)
+    assert "on-bad-row" in aaren("serve", trained, "--on-bad-row", "guess").refusal()
 
 
 def test_a_port_in_use(aaren: Command, trained: Path) -> None:

@@ -292,7 +292,15 @@ def test_bad_tables(write: Callable[..., Path]) -> None:
         ("time\n2020-01-01\n7\n", "line 3, column 'time'"),
         ("time,mark\n1,a\n2,\n", "line 3, column 'mark': expected a mark, received a missing cell"),
         ("time,sequence\n1,a\n2,\n", "line 3, column 'sequence'.*missing"),
-        ("time,sequence\n2,a\n1,a\n", "sequence 'a', event 1"),
+        (
+            "time,sequence\n2,a\n1,a\n",
+            "line 3, column 'time': sequence 'a': expected a time of at least 2.0",
+        ),
+        ("time\n2\n2\n", "line 3, column 'time': expected a time after 2.0, received the same time"),
+        (
+            "time,sequence\n2020-01-01,a\n2020-01-02,b\n2019-12-31 12:00,a\n",
+            "line 4, column 'time': .* a time of at least 2020-01-01 00:00:00, received 2019-12-31 12:00:00",
+        ),
     ):
         with pytest.raises(DataError, match=words):
             read_events(write(text))
@@ -300,6 +308,14 @@ def test_bad_tables(write: Callable[..., Path]) -> None:
         read_events(write("time,mark\n1,a\n2,b\n"), marks=["a"])
     with pytest.raises(DataError, match="did you mean 'time'"):
         read_events(write("time\n1\n2\n"), time="tme")
+
+
+def test_text_that_is_called_npz(tmp_path: Path) -> None:
+    """A damaged archive is told as one, and not to have another ending than it has."""
+    path = tmp_path / "events.npz"
+    path.write_text("no archive")
+    with pytest.raises(DataError, match=r"events\.npz: expected a zip archive of arrays, received other bytes"):
+        read_events(path)
 
 
 def test_bad_text(tmp_path: Path) -> None:

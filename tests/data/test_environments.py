@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import h5py
 import numpy as np
 import pytest
 from episode_cases import flat, write
@@ -50,6 +51,29 @@ def test_episodes_of_another_robot(tmp_path: Path) -> None:
     ant.close()
     for observations in (27, 111):
         require_robot(ant, of_sizes(tmp_path / "ant.hdf5", observations, 8))
+
+
+def test_robots_of_equal_sizes_are_told_by_their_file(tmp_path: Path) -> None:
+    """HalfCheetah and Walker2d have the same sizes; a file that says which it is of is no other's."""
+    files = []
+    for robot in ("HalfCheetah-v4", "Walker2d-v4"):
+        path = tmp_path / f"{robot}.hdf5"
+        of_sizes(path, 17, 6)
+        with h5py.File(path, "a") as file:
+            file.attrs["env_id"] = robot
+        files.append(path)
+    cheetah, walker = map(read_episodes, files)
+    assert (cheetah.environment, walker.environment) == ("HalfCheetah-v4", "Walker2d-v4")
+    require_robot("HalfCheetah-v5", cheetah)
+    require_robot("MyWalker-v0", cheetah)
+    require_robot("Walker2d-v4", of_sizes(tmp_path / "unnamed.hdf5", 17, 6))
+    with pytest.raises(
+        DataError,
+        match=r"v4\.hdf5: expected episodes of Walker2d-v4, received those of HalfCheetah-v4, as the file says",
+    ):
+        require_robot("Walker2d-v4", cheetah)
+    with pytest.raises(DataError, match=r"of HalfCheetah-v4 as before, received Walker2d-v4; join files of one"):
+        read_episodes(files)
 
 
 def test_environments_without_an_id_or_flat_spaces(tmp_path: Path) -> None:

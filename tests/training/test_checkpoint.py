@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 from collections import OrderedDict
@@ -73,17 +74,19 @@ def test_what_is_not_plain_is_refused_before_anything_is_written(tmp_path: Path)
 
 
 def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A save that is cut off while writing leaves the checkpoint that was there."""
+    """A save that a full disk cuts off is told with its file, and leaves the checkpoint that was there, alone."""
     path = tmp_path / "deep" / "a.safetensors"
     round_trip({"epoch": 1}, path)
 
-    def cut_off(tensors: Any, target: Path, metadata: Any) -> None:
-        target.write_bytes(b"half")
-        raise KeyboardInterrupt
+    def cut_off(target: Path, data: bytes) -> None:
+        with target.open("wb") as file:
+            file.write(data[:4])
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("aaren.training._checkpoint.save_file", cut_off)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(Path, "write_bytes", cut_off)
+    with pytest.raises(ModelFileError, match=r"a\.safetensors: cannot be written: No space left on device"):
         round_trip({"epoch": 2}, path)
+    assert [file.name for file in path.parent.iterdir()] == ["a.safetensors"]
     assert SafetensorsCheckpointIO().load_checkpoint(path)["epoch"] == 1
 
 

@@ -26,6 +26,7 @@ from aaren.cli._stream import stream
 from aaren.cli._train import forecaster
 from aaren.cli._train_classifier import classifier
 from aaren.cli._train_policy import policy
+from aaren.cli._words import in_options
 from aaren.errors import AarenError
 
 HELP = """Sequence models that train in parallel like a Transformer, then run one row at a time in constant memory.
@@ -118,6 +119,7 @@ data.command(list_sets, name="list", help_format="markdown")
 data.command(path, help_format="markdown")
 data.command(regenerate, help_format="markdown")
 data.command(verify, help_format="markdown")
+TRAINING = [("train", verb) for verb in ("forecaster", "classifier", "events", "policy")]
 app.command(demo, help_format="markdown")
 app.command(train)
 app.command(data)
@@ -144,7 +146,7 @@ def run(arguments: Sequence[str]) -> int:
         if isinstance(error, OSError):
             discard_output()
             return _fail(words_of(error), 1)
-        return _fail(str(error), 1)
+        return _fail(in_options(str(error), _options_of(arguments), _options_of(*TRAINING)), 1)
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):
             return 0  # the console's own answer to a reader who has left; it has dropped what waited
@@ -152,6 +154,16 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _fail("stopped", 130)
     return result if isinstance(result, int) else 0
+
+
+def _options_of(*command_lines: Sequence[str]) -> set[str]:
+    """The options of the verbs of command lines, as Python names them."""
+    found = set()
+    for arguments in command_lines:
+        verb = app.parse_commands(arguments)[1][-1]
+        names = (name for option in verb.assemble_argument_collection() for name in option.names)
+        found |= {name[2:].replace("-", "_") for name in names if name.startswith("--")}
+    return found
 
 
 def _fail(message: str, code: int, hint: str = "") -> int:

@@ -101,6 +101,7 @@ def demo(
         Print all results as one JSON line instead of a table.
     """
     from aaren.evaluation import render_report, require_matplotlib
+    from aaren.streaming import write_atomically
 
     require_matplotlib()
     output.mkdir(parents=True, exist_ok=True)
@@ -109,8 +110,8 @@ def demo(
     results = run_demo(quick_plan() if quick else Plan(), output, quick)
     data = results.to_dict()
     page = output / "report.html"
-    (output / "demo.json").write_text(jsonlib.dumps(data, allow_nan=False) + "\n", encoding="utf-8")
-    page.write_text(render_report(results), encoding="utf-8")
+    write_atomically(output / "demo.json", (jsonlib.dumps(data, allow_nan=False) + "\n").encode())
+    write_atomically(page, render_report(results).encode())
     if json:
         print_json(data)
     else:

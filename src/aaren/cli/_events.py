@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from aaren.cli._common import decay_of, json_line, print_json, require_trainable, require_writable_folder, split_parts
+from aaren.cli._common import (
+    decay_of,
+    existing,
+    json_line,
+    print_json,
+    require_trainable,
+    require_writable_folder,
+    split_parts,
+)
 from aaren.cli._same_data import note_other_data
 from aaren.cli._train_options import Absent, Precision, TrainOptions
 from aaren.errors import DataError
@@ -129,7 +137,7 @@ def events(
         "mark": None if mark == "none" else mark,
         "sequence": None if sequence == "none" else sequence,
     }
-    whole = read_events(_file(train), times=times, **reading)
+    whole = read_events(existing(train, "a file of events"), times=times, **reading)
     print(whole.describe(), file=sys.stderr)
     parts, test_set = None, None
     if validation is None and split is None and whole.parts:
@@ -141,9 +149,9 @@ def events(
     else:
         reading["marks"] = whole.marks or None
         train_set = whole.part("train") if whole.parts else whole
-        validation_set = read_events(_file(validation), **reading)
+        validation_set = read_events(existing(validation, "a file of events"), **reading)
         if test is not None:
-            test_set = read_events(_file(test), **reading)
+            test_set = read_events(existing(test, "a file of events"), **reading)
     result = train_events(
         train_set,
         output,
@@ -228,14 +236,6 @@ def predict_events(loaded: EventModel, data: Path, json: bool) -> str:
     return buffer.getvalue()
 
 
-def _file(path: Path) -> Path:
-    """The path of a file that is there."""
-    if not path.is_file():
-        what = "a folder" if path.is_dir() else "no such file"
-        raise DataError(f"expected a file of events, received {what}", source=str(path))
-    return path
-
-
 def _events_for(loaded: EventModel, path: Path) -> EventSet:
     """Read a file with the marks, the columns and the rules for events that a model was trained with."""
     from aaren.data import read_events
@@ -249,7 +249,7 @@ def _events_for(loaded: EventModel, path: Path) -> EventSet:
         mark = (columns.mark or "auto") if known.marks else None
         given = {"time": columns.time, "mark": mark, "sequence": columns.sequence or "auto"}
     rules: dict[str, Any] = {"duplicates": known.duplicates, "short": known.short}
-    return read_events(_file(path), marks=known.marks or None, **rules, **given)
+    return read_events(existing(path, "a file of events"), marks=known.marks or None, **rules, **given)
 
 
 def _is_of_training(loaded: EventModel, found: EventSet) -> bool:

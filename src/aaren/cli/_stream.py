@@ -50,7 +50,8 @@ def stream(
 ) -> int:
     """What the model says after every row, in constant time and memory per row.
 
-    Reads CSV with a header from standard input and writes one JSON line for each row to standard output.
+    Reads CSV with a header, a row on each line, from standard input and writes one JSON line for each row to standard
+    output.
 
     With --state the stream goes on after a restart as if it had not stopped. Give it the same file or feed again:
     rows up to the time that the state has seen are passed over. Where times do not tell rows apart (there is no time

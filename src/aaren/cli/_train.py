@@ -123,4 +123,5 @@ def forecaster(
         print_json(result.record)
         return
     error_table("Errors on the test part, in training deviations", named_errors(result.metrics, encoder))
-    print(f"Model written to {output}. Next: aaren stream {output} < rows.csv")
+    following = f"aaren stream {output} < rows.csv" if normalization == "running" else f"aaren predict {output} {data}"
+    print(f"Model written to {output}. Next: {following}")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 from aaren.data._cells import mark_text
-from aaren.data._times import seconds_since_1970
+from aaren.data._times import moment, seconds_since_1970
 from aaren.errors import DataError
 
 FARTHEST = 1e15  # mean intervals since the start: beyond it float64 does not tell two events apart
@@ -125,19 +125,23 @@ class EventRules:
 
     def _check_order(self, time: float, past: PastEvents, place: dict[str, Any]) -> None:
         start = time if past.start is None else past.start
+        told = partial(moment, dated=self.dated)
         if not abs(time - start) / self.unit < FARTHEST:
             raise DataError(
-                f"expected a time within {FARTHEST:g} mean intervals of the start, {start}, received {time}", **place
+                f"expected a time within {FARTHEST:g} mean intervals of the start, {told(start)}, received "
+                f"{told(time)}; begin a new stream",
+                **place,
             )
         if past.time is None or time > past.time:
             return
         if time < past.time:
             raise DataError(
-                f"expected a time of at least {past.time}, received {time}; events come in order of time", **place
+                f"expected a time of at least {told(past.time)}, received {told(time)}; events come in order of time",
+                **place,
             )
         if past.begun and self.duplicates != "keep":
             raise DataError(
-                f"expected a time after {time}, received the same one; leave the event out, or train with "
+                f"expected a time after {told(time)}, received the same one; leave the event out, or train with "
                 "duplicates='keep'",
                 **place,
             )

@@ -82,7 +82,7 @@ def named_environment(environment: Any) -> str:
 
 
 def require_robot(environment: Any, episodes: EpisodeSet) -> None:
-    """Refuse episodes of another robot, by the numbers of an observation and of an action.
+    """Refuse episodes of another robot: by what their file says, by the numbers of an observation and of an action.
 
     Args:
         environment: as for `environment_sizes`; one of which nothing is known takes all episodes.
@@ -92,9 +92,16 @@ def require_robot(environment: Any, episodes: EpisodeSet) -> None:
         DataError: with both sizes, and the robots that the episodes may be of.
     """
     sizes, received = environment_sizes(environment), (episodes.observations, episodes.actions)
+    name = environment if isinstance(environment, str) else named_environment(environment)
+    robots = [environment_name(one) for one in (name, episodes.environment or name)]
+    if robots[0] != robots[1] and all(one in _ROBOTS for one in robots):
+        raise DataError(
+            f"expected episodes of {name}, received those of {episodes.environment}, as the file says; give the "
+            "environment that they are from",
+            source=episodes.source,
+        )
     if not sizes or received in sizes:
         return
-    name = environment if isinstance(environment, str) else named_environment(environment)
     fitting = " or ".join(robot for robot, own in _ROBOTS.items() if received in own and robot not in name)
     raise DataError(
         f"expected episodes of {name}, with {' or '.join(str(seen) for seen, _ in sizes)} observations and "

@@ -54,11 +54,13 @@ class EpisodeSet:
         episodes: in the order of the files.
         source: name of the file; of several, their names with " + " between them.
         sha256: digest of the file's bytes as stored; of several, with " + " between them.
+        environment: the id of the environment, where a file says it.
     """
 
     episodes: tuple[Episode, ...]
     source: str
     sha256: str
+    environment: str | None = None
 
     @property
     def observations(self) -> int:
@@ -92,7 +94,7 @@ class EpisodeSet:
                 "are not known, so that nothing can be learned from them",
                 source=self.source,
             )
-        return EpisodeSet(kept, self.source, self.sha256)
+        return EpisodeSet(kept, self.source, self.sha256, self.environment)
 
     def describe(self) -> str:
         """Say in two lines what was read: sizes and returns."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 
 from aaren.data._cells import CellError, mark_text, number_of, numbers_of
 from aaren.data._csv import read_csv
-from aaren.data._events import Duplicates, EventColumns, EventSequence, EventSet, checked_sequence
+from aaren.data._events import Duplicates, EventColumns, EventSequence, EventSet, checked_sequence, event_error
 from aaren.data._frame import frame_table, read_parquet
 from aaren.data._stored import read_stored
 from aaren.data._table import Table, listed
 from aaren.data._times import times_of
+from aaren.errors import DataError
 
 _DIGITS = 300  # of a mark that is a number
 _TIME_NAMES = ("time", "date", "timestamp", "datetime", "ds")
@@ -53,9 +55,21 @@ def events_of_table(
                 len(names),
                 source=table.source,
                 duplicates=duplicates,
+                dated=dated,
+                refuse=partial(_refusal, table, found, name, rows),
             )
         )
     return EventSet(tuple(sequences), tuple(names), table.source, table.sha256, duplicates, dated, found)
+
+
+def _refusal(
+    table: Table, columns: EventColumns, name: str, rows: NDArray[np.intp], message: str, index: int | None = None
+) -> DataError:
+    """The error of a sequence, or of the time of one of its events, which is on a line of the table."""
+    if index is None:
+        return event_error(message, table.source, name)
+    within = "" if columns.sequence is None else f"sequence {name!r}: "
+    return table.error(within + message, row=int(rows[index]), column=columns.time)
 
 
 def _table(source: Any) -> Table:

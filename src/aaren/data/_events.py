@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aaren.data._times import moment
 from aaren.errors import DataError
 
 Duplicates = Literal["error", "drop", "keep"]
@@ -197,7 +198,12 @@ def split_sequences(events: EventSet, fractions: Sequence[float | int] = (0.6, 0
     if min(train, validation, test) < 1 or train + validation + test > total:
         raise DataError(
             f"expected at least one sequence in each part and at most {total} in all, received {train} of training, "
-            f"{validation} of validation, {test} of test",
+            f"{validation} of validation, {test} of test"
+            + (
+                ""
+                if total > 2
+                else "; tell several apart in a column called sequence, for example by the day or the user"
+            ),
             source=events.source,
         )
     bounds = (0, train, train + validation, train + validation + test)
@@ -221,6 +227,8 @@ def checked_sequence(
     start: float | None = None,
     end: float | None = None,
     padding: int | None = None,
+    dated: bool = False,
+    refuse: Callable[..., DataError] | None = None,
 ) -> EventSequence:
     """A sequence whose events are known to be in order, with marks that exist; it may be too short to be of use.
 
@@ -234,11 +242,14 @@ def checked_sequence(
         start: of the observation; None for the first event.
         end: of the observation; None for the last event.
         padding: the number that fills up short sequences in files of this kind; for messages.
+        dated: whether times are dates; for messages.
+        refuse: makes the error of a message and of the index of an event, or None; by default it names both.
 
     Raises:
         DataError: with sequence and index.
     """
-    refuse = partial(event_error, source=source, sequence=name)
+    refuse = refuse or partial(event_error, source=source, sequence=name)
+    told = partial(moment, dated=dated)
     if marks is not None and len(marks) != len(times):
         raise refuse(f"expected as many marks as times, received {len(marks)} and {len(times)}")
     odd = np.flatnonzero(~np.isfinite(times))
@@ -247,7 +258,9 @@ def checked_sequence(
     early = np.flatnonzero(np.diff(times) < 0)
     if early.size:
         at = int(early[0]) + 1
-        raise refuse(f"expected a time of at least {times[at - 1]}, received {times[at]}; sort by time", index=at)
+        raise refuse(
+            f"expected a time of at least {told(times[at - 1])}, received {told(times[at])}; sort by time", index=at
+        )
     if marks is not None:
         unknown = np.flatnonzero((marks < 0) | (marks >= number_of_marks))
         if unknown.size:
@@ -257,8 +270,8 @@ def checked_sequence(
     if same.size and duplicates == "error":
         at = int(same[0])
         raise refuse(
-            f"expected a time after {times[at]}, received the same time; read with duplicates='drop' to leave later "
-            "ones out, or 'keep' to have them",
+            f"expected a time after {told(times[at])}, received the same time; read with duplicates='drop' to leave "
+            "later ones out, or 'keep' to have them",
             index=at,
         )
     if same.size and duplicates == "drop":

@@ -71,7 +71,11 @@ def read_series(
     series = []
     for name, rows in _groups(table, schema):
         if len(rows) < 2:
-            raise table.error(f"expected at least two rows in series {name!r}, received 1", row=int(rows[0]))
+            raise table.error(
+                f"expected at least two rows in series {name!r}, received 1; leave it out, or check which column tells "
+                "series apart",
+                row=int(rows[0]),
+            )
         if times is not None:
             _check_order(table, schema, times, rows)
         series.append(Series(name, None if times is None else times[rows], values[rows]))

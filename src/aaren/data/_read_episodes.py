@@ -16,6 +16,7 @@ from aaren.data._episode_lists import episodes_of_pickle
 from aaren.data._episodes import Episode, EpisodeSet
 from aaren.data._optional import optional
 from aaren.data._read import sha256_of
+from aaren.data._scores import environment_name
 from aaren.data._stored import read_stored
 from aaren.errors import DataError
 
@@ -62,10 +63,18 @@ def read_episodes(source: str | os.PathLike[str] | Sequence[str | os.PathLike[st
                 f"{size[0]} and {size[1]}; join files of one environment",
                 source=one.source,
             )
+    named = next((one.environment for one in sets if one.environment is not None), None)
+    for one in sets:
+        if named and one.environment and environment_name(one.environment) != environment_name(named):
+            raise DataError(
+                f"expected episodes of {named} as before, received {one.environment}; join files of one environment",
+                source=one.source,
+            )
     return EpisodeSet(
         tuple(episode for one in sets for episode in one.episodes),
         " + ".join(one.source for one in sets),
         " + ".join(one.sha256 for one in sets),
+        named,
     )
 
 
@@ -86,9 +95,9 @@ def _file_of(path: Path) -> Path:
 def _read_file(path: Path) -> EpisodeSet:
     if path.name.lower().removesuffix(".gz").endswith((".pkl", ".pickle")):
         stored = read_stored(path)
-        episodes, digest = episodes_of_pickle(stored.data, str(path)), stored.sha256
+        episodes, digest, environment = episodes_of_pickle(stored.data, str(path)), stored.sha256, None
     else:
-        episodes, digest = _read_hdf5(path)
+        episodes, digest, environment = _read_hdf5(path)
     if not episodes:
         raise DataError("expected at least one episode, received none", source=str(path))
     sizes = [(one.observations.shape[1], one.actions.shape[1]) for one in episodes]
@@ -99,11 +108,11 @@ def _read_file(path: Path) -> EpisodeSet:
             f"{sizes[odd][0]} and {sizes[odd][1]} in episode {odd}; remove it",
             source=str(path),
         )
-    return EpisodeSet(tuple(episodes), str(path), digest)
+    return EpisodeSet(tuple(episodes), str(path), digest, environment)
 
 
-def _read_hdf5(path: Path) -> tuple[list[Episode], str]:
-    """Episodes of an HDF5 file, and its digest."""
+def _read_hdf5(path: Path) -> tuple[list[Episode], str, str | None]:
+    """Episodes of an HDF5 file, its digest, and the environment if it says so, as `regenerate` writes it."""
     h5py = optional("h5py", "reading episodes", "rl")
     label = str(path)
     try:
@@ -116,7 +125,9 @@ def _read_hdf5(path: Path) -> tuple[list[Episode], str]:
                 (name for name in file if re.fullmatch(r"episode_\d+", name)), key=lambda name: int(name[8:])
             )
             reading = Reading(label, path.stat().st_size)
-            return [_grouped(file, name, reading) for name in names] if names else _flat(file, reading), digest
+            episodes = [_grouped(file, name, reading) for name in names] if names else _flat(file, reading)
+            said = file.attrs.get("env_id")
+            return episodes, digest, said if isinstance(said, str) else None
     except DataError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError) as error:

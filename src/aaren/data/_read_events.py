@@ -140,6 +140,8 @@ def _content(data: bytes, name: str, number: int | None, source: str, duplicates
         return events_of_json(data, number, source, duplicates)
     if name.endswith((".pkl", ".pickle")) or data[:1] == b"\x80":
         return events_of_pickle(data, number, source, duplicates)
+    if name.endswith(".npz"):
+        raise DataError("expected a zip archive of arrays, received other bytes; fetch or save it again", source=source)
     raise DataError(f"expected a file that ends in {_ENDINGS}; rename or convert it", source=source)
 
 

@@ -111,7 +111,7 @@ def parse_row(
         try:
             values[index] = number_of(cell)
         except ValueError as error:
-            message = f"{error}; give a number, or None (null in JSON) if it is missing"
+            message = f"{error}; give a number, or leave it empty (None, null in JSON) if it is missing"
             raise DataError(message, source=source, line=row, column=name) from None
         nonfinite[index] = not np.isfinite(values[index]) and not is_missing(cell)
     return Row(_time(schema, cells, row, source), values, nonfinite)

@@ -88,6 +88,13 @@ def seconds_since_1970(value: object) -> float:
     return float(parse_time(value).astype("datetime64[us]").astype(np.int64)) / 1e6
 
 
+def moment(time: float, *, dated: bool) -> str:
+    """A time of events as a user has it, for messages: a date in UTC, or the number itself."""
+    if not dated:
+        return f"{time}"
+    return str(np.datetime64(round(time * 1e6), "us").item())
+
+
 def has_zone(value: object) -> bool:
     """Tell whether a value that `parse_time` accepts carries a time zone."""
     if isinstance(value, dt.datetime):

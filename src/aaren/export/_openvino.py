@@ -45,7 +45,10 @@ def write(model: Model[Any, Any], directory: Path, precision: str) -> Written:
             port.get_tensor().set_names({name})
     network.reshape({name: list(one.shape) for name, one in zip(graph.input_names, example, strict=True)})
     files = [directory / name for name in FILES]
-    package.save_model(network, files[0], compress_to_fp16=False)
+    try:
+        package.save_model(network, files[0], compress_to_fp16=False)
+    except RuntimeError as error:  # as OpenVINO says of a full disk
+        raise OSError(f"OpenVINO could not write the network ({error})") from None
     return Written(files, *map(pair_specs, step_tensors(model)))
 
 

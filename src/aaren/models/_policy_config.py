@@ -45,7 +45,7 @@ class PolicyConfig(EncoderConfig):
             if self.context > self.max_episode_steps:
                 raise ValueError(
                     f"context: expected at most max_episode_steps = {self.max_episode_steps}, received {self.context}; "
-                    "give None for whole episodes"
+                    "leave it out (None) for whole episodes"
                 )
         if self.decay == "time":
             raise ValueError("decay: expected None or 'learned', since steps are equally spaced; received 'time'")

@@ -27,19 +27,21 @@ class SafetensorsCheckpointIO(CheckpointIO):
         """Write to a temporary file that then takes the name.
 
         Raises:
-            OSError: it cannot be written, for example on a full disk; what was there stays.
+            ModelFileError: it cannot be written, for example on a full disk; what was there stays.
         """
         tensors: dict[str, Tensor] = {}
         tree = json.dumps(_encode(checkpoint, tensors))
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.writing")
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_bytes(save(tensors, metadata={_KEY: tree}))
             temporary.replace(target)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        except OSError as error:
+            raise ModelFileError(f"{target}: cannot be written: {error.strerror or error}") from None
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Read what `save_checkpoint` wrote.
