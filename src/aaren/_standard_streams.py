@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+
+class OutputError(OSError):
+    """An answer was not delivered as a whole."""
+
+
+class _Notices(io.FileIO):
+    """Standard error, which may be full or have nobody who reads it: a notice that cannot be written stops no work."""
+
+    def write(self, data: Any, /) -> int:
+        with suppress(OSError):
+            super().write(data)
+        return len(data)
 
 
 def prepare_streams() -> str | None:
@@ -14,12 +30,15 @@ def prepare_streams() -> str | None:
 
     With `PYTHONUNBUFFERED` (or `python -u`) a text stream takes no notice of a write that a full disk cut short; here
     it is buffered by lines instead, which writes all or raises `OSError`. A standard input or error that is closed
-    becomes an empty one.
+    becomes an empty one, and what standard error does not take is dropped.
     """
     if sys.stdin is None:
         sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - open as long as the process
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    else:
+        notices = io.BufferedWriter(_Notices(sys.stderr.fileno(), "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(notices, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
     if sys.stdout is None:
         return "standard output is closed; send it to a file, or to /dev/null"
     if isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
@@ -34,13 +53,13 @@ def write_line(text: str) -> None:
     """Write one line to standard output, now.
 
     Raises:
-        OSError: it was not delivered as a whole.
+        OutputError: it was not delivered as a whole.
     """
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
     except OSError as error:
-        raise OSError(error.errno, error.strerror, "standard output") from None
+        raise OutputError(error.errno, error.strerror, "standard output") from None
 
 
 def discard_output() -> None:
@@ -49,6 +68,11 @@ def discard_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def is_reader_gone(error: OSError) -> bool:
+    """Whether it is only that nobody reads the answers any more."""
+    return error.errno == errno.EPIPE
 
 
 def words_of(error: OSError) -> str:
@@ -61,7 +85,10 @@ def begin_line() -> bool:
     """Write a line end if standard output is a file that ends inside a line, as one does that a full disk cut short.
 
     Returns:
-        Whether it did.
+        Whether it did; not where the file cannot be read.
+
+    Raises:
+        OutputError: it could not be written.
     """
     try:
         number = sys.stdout.fileno()
@@ -75,7 +102,7 @@ def begin_line() -> bool:
     except (OSError, ValueError):  # no file, or a system where it cannot be read
         return False
     if within:
-        sys.stdout.write("\n")
+        write_line("")
     return within
 
 

@@ -214,3 +214,33 @@ def test_a_standard_stream_that_is_closed(
         out, err = process.communicate()
     assert (process.returncode, err) == (code, words)
     assert out.count(b"\n") == (600 if number == 2 else 0)
+
+
+def test_notices_that_nobody_reads(start: Start, trained: Path, table: Path, tmp_path: Path) -> None:
+    """Standard error without a reader, or on a full disk, stops neither a stream nor a training."""
+    rows = tmp_path / "rows.csv"
+    lines = table.read_bytes().splitlines(keepends=True)
+    rows.write_bytes(b"".join(b"garbled\n" if at % 10 == 5 else line for at, line in enumerate(lines[:201])))
+    for name in ("gone", "full"):
+        state = tmp_path / f"state-{name}"
+        with rows.open("rb") as source, Path("/dev/full").open("wb") as full:
+            stderr = subprocess.PIPE if name == "gone" else full
+            process = start(
+                *("stream", trained, "--on-bad-row", "skip", "--state", state, "--drift-every", 50),
+                stdin=source,
+                stderr=stderr,
+            )
+            if name == "gone":
+                process.stderr.close()
+                process.stderr = None
+            assert process.stdout.read().count(b"\n") == 180
+        assert process.wait() == 0
+        assert state.exists()
+    model = tmp_path / "model"
+    tiny = "--look-back 24 --highway 0 --d-model 8 --nhead 2 --num-layers 1 --horizon 3 --epochs 1"
+    process = start("train", "forecaster", table, "--target", "OT", *tiny.split(), "-o", model)
+    process.stderr.close()
+    process.stderr = None
+    process.stdout.read()
+    assert process.wait() == 0
+    assert (model / "config.json").exists()

@@ -31,6 +31,10 @@ def test_arguments_become_options(message: str, words: str) -> None:
 @pytest.mark.parametrize(
     "message",
     [
+        "columns are 'a time=1, b', 'time=None'",
+        "my time=3.csv, line 3: expected",
+        "d_model: expected a table, in a file that is called so",
+        "a folder called time=7, given: expected a table",
         "time=1/model: no such model directory",
         "/runs/time=1/model: no such file",
         "a folder time=1/model",
@@ -42,4 +46,4 @@ def test_arguments_become_options(message: str, words: str) -> None:
 )
 def test_what_is_no_argument_stays(message: str) -> None:
     """Paths, cells and other names are left as they are."""
-    assert in_options(message, OWN, TRAINING) == message
+    assert in_options(message, OWN, TRAINING, ["time", "called time=7, given", "d_model"]) == message

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from aaren.data._bytes import text_lines
 from aaren.data._rows import RowReader
 from aaren.data._series import Schema
 from aaren.errors import DataError
@@ -52,8 +53,7 @@ class Table(NamedTuple):
 def in_python(table: Table) -> list[Any]:
     """What becomes of each row: its tokens, or line, column and words of a refusal."""
     front = ForecasterFront(*table.parts(), on_bad_row=table.on_bad_row, max_gap=50)
-    lines = io.TextIOWrapper(io.BytesIO(table.text.encode()), encoding="utf-8")
-    reader = RowReader(lines, Schema(front.columns))
+    reader = RowReader(text_lines(io.BytesIO(table.text.encode()), "the table"), Schema(front.columns))
     found: list[Any] = []
     while True:
         line: int | None = None

@@ -6,6 +6,9 @@ import ast
 import json
 import os
 import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from aaren.evaluation import prepare
 from aaren.export import export, in_deviations, open_export
 from aaren.export._answers import answer, largest_difference
 from aaren.export.runner import _mixture
+from aaren.export.runner._safetensors import read_safetensors
 from aaren.models import EventDistribution
 
 BAR = 1e-5
@@ -177,7 +181,7 @@ def test_run_says_what_is_wrong(exported: Exported, numpy_alone: Any, tmp_path: 
     quoted = text.replace("1,x,3", '"1,2,3')
     skipped = numpy_alone(out / "run.py", "--on-bad-row", "skip", stdin=quoted)
     assert (skipped.returncode, len(skipped.stdout.splitlines())) == (0, 2), "a quote too many costs its own row"
-    packed = numpy_alone(out / "run.py", stdin="PAR1")
+    packed = numpy_alone(out / "run.py", stdin="PAR1\x15")
     assert "expected text in UTF-8 or latin-1, received Parquet" in packed.stderr
     state = tmp_path / "foreign.state"
     open_export(exported(cases.BY_NAME["forecaster-gru"])).save(state)
@@ -478,14 +482,14 @@ def test_bundled_series_from_a_file(exported: Exported) -> None:
 
 
 def test_run_that_cannot_answer(exported: Exported, numpy_alone: Any, tmp_path: Path) -> None:
-    """A full disk under the answers is one line and 1, and the state does not count a row whose answer was lost."""
+    """A full disk under the answers is one line and 1; the state is that of the last answer that is there whole."""
     out, state = exported(cases.BY_NAME["forecaster"]), tmp_path / "live.state"
     rows = [f"2016-07-01 {hour:02}:00:00,1,2,3\n" for hour in range(24)]
     header = "date,OT,HUFL,MUFL\n"
     command = [out / "run.py", "--state", state]
     first = numpy_alone(*command, stdin=header + rows[0])
     assert first.returncode == 0
-    kept = state.read_bytes()
+    limit = state.stat().st_size + 100
     output = tmp_path / "said.jsonl"
     with output.open("a") as sink:
         sink.write(first.stdout[:-20])
@@ -494,16 +498,43 @@ def test_run_that_cannot_answer(exported: Exported, numpy_alone: Any, tmp_path: 
             *command,
             stdin=header + "".join(rows[1:]),
             stdout=sink,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY)),
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY)),
         )
     assert failed.returncode == 1
     assert failed.stderr.splitlines() == [
         "run.py: standard output ended inside a line; this run begins on a new one",
         "run.py: standard output: File too large",
     ]
-    assert state.read_bytes() == kept
+    _, *said = output.read_text().split("\n")
+    assert len(said) > 2, "some answers fit"
+    assert [json.loads(line)["row"] for line in said[:-1]] == list(range(2, len(said) + 1))
+    kept = state.read_bytes()
     closed = numpy_alone(*command, stdin=header + rows[1], preexec_fn=lambda: os.close(1))
     assert closed.returncode == 1
     assert closed.stderr == "run.py: standard output is closed; send it to a file, or to /dev/null\n"
     assert state.read_bytes() == kept
-    assert numpy_alone(*command, stdin=header + "".join(rows[1:])).stdout.count("\n") == 23
+    rest = numpy_alone(*command, stdin=header + "".join(rows[len(said) :]))
+    assert [json.loads(line)["row"] for line in rest.stdout.splitlines()] == list(range(len(said) + 1, 25))
+
+
+def test_run_that_is_left_or_stopped(exported: Exported, tmp_path: Path) -> None:
+    """If who reads the answers leaves, or Ctrl-C comes, the state is that of the last answer that was delivered."""
+    out, header = exported(cases.BY_NAME["forecaster"]), "date,OT,HUFL,MUFL\n"
+    rows = [f"2016-07-{1 + at // 24:02} {at % 24:02}:00:00,1,2,3\n" for at in range(720)]
+    for stop in (False, True):
+        state = tmp_path / f"state-{stop}"
+        command = [sys.executable, str(out / "run.py"), "--state", str(state)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, text=True, **pipes) as process:
+            process.stdin.write(header + "".join(rows if not stop else rows[:3]))
+            process.stdin.flush()
+            said = [process.stdout.readline() for _ in range(3)]
+            if stop:
+                process.send_signal(signal.SIGINT)
+                said += process.stdout.readlines()
+            process.stdout.close()
+            errors = process.stderr.read()
+        assert (process.returncode, errors) == ((130, "run.py: stopped after row 3\n") if stop else (0, ""))
+        after = int(read_safetensors(state)[0]["front.rows"])
+        assert after == 3 if stop else 3 <= after < 720
+        assert [json.loads(line)["row"] for line in said] == [1, 2, 3]

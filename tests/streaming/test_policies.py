@@ -21,7 +21,7 @@ UNFIT = {
     "float NaN": ("HUFL", math.nan, "expected a finite number, received nan"),
     "infinity": ("OT", math.inf, "expected a finite number, received inf"),
     "infinite text": ("MUFL", "-inf", "expected a finite number, received -inf"),
-    "beyond float32": ("OT", 1e300, "that float32 can hold, received 1e+300"),
+    "far beyond": ("OT", 1e300, "within 1e+15 training deviations of the mean, received 1e+300"),
 }
 UNREADABLE = {
     "text": ("OT", "warm", "expected a number, received 'warm'"),

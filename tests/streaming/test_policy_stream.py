@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -350,24 +351,46 @@ def test_wrong_arguments(policy: Policy) -> None:
 
 
 @MODES
-def test_numbers_beyond_float32_change_nothing(policy: Policy, rows: list[dict[str, Any]], mode: Any) -> None:
-    """A reward, an action or a target that float32 cannot hold is refused, and the episode goes on as before."""
+def test_numbers_far_beyond_change_nothing(policy: Policy, rows: list[dict[str, Any]], mode: Any) -> None:
+    """An observation, a reward, an action or a target far beyond is refused, and the episode goes on as before."""
     stream = PolicyStream(policy, mode=mode)
     stream.update(rows[0])
     before = state_bits(stream)
-    for reward in (1e42, -1e300, 1e39):
-        with pytest.raises(DataError, match="float32 can hold"):
+    for value in (1e16, 1e30, -1e300):
+        with pytest.raises(DataError, match=r"within 1e\+15 training deviations of the mean, received"):
+            stream.update({**rows[1], "observation_1": value})
+    for reward in (1e42, -1e300, 1e16):
+        with pytest.raises(DataError, match="return-to-go within"):
             stream.observe(reward)
-        with pytest.raises(DataError, match="float32 can hold"):
+        with pytest.raises(DataError, match="return-to-go within"):
             stream.update({**rows[1], "reward": reward})
-    with pytest.raises(DataError, match="float32 can hold"):
-        stream.observe(1.0, np.array([1e39, 0.0]))
+    with pytest.raises(DataError, match="return-to-go within"):
+        stream.observe(1.0, np.array([1e17, 0.0]))
     assert state_bits(stream) == before
     said = stream.update(rows[1])
     assert said is not None
     assert np.isfinite(said.action).all()
-    with pytest.raises(ValueError, match="target_return: expected a finite number that float32 can hold"):
+    with pytest.raises(ValueError, match="target_return: expected a finite number within"):
         PolicyStream(policy, mode=mode, target_return=1e300)
+
+
+@MODES
+def test_an_action_that_is_no_number_is_refused(policy: Policy, rows: list[dict[str, Any]], mode: Any) -> None:
+    """If the model's own numbers overflow, the row is refused, its reward too, and the episode goes on as before."""
+    overflowing = copy.deepcopy(policy)
+    stream = PolicyStream(overflowing, mode=mode)
+    stream.update(rows[0])
+    before, to_go = state_bits(stream), stream.return_to_go
+    with torch.no_grad():
+        kept = overflowing.state_dict()["embed_observation.weight"].clone()
+        overflowing.state_dict()["embed_observation.weight"].fill_(3e38)
+    with pytest.raises(DataError, match=r"line 2: .*after which nothing is a number"):
+        stream.update(rows[1])
+    assert (state_bits(stream), stream.return_to_go) == (before, to_go)
+    with torch.no_grad():
+        overflowing.state_dict()["embed_observation.weight"].copy_(kept)
+    whole = PolicyStream(policy, mode=mode)
+    assert said(stream, rows[1:]) == said(whole, rows)[1:]
 
 
 def test_the_short_observation_of_an_ant_is_checked() -> None:
@@ -377,7 +400,7 @@ def test_the_short_observation_of_an_ant_is_checked() -> None:
     sizes = {"d_model": 8, "nhead": 2, "num_layers": 1, "context": 4}
     model = Policy(observations=111, actions=8, preprocessing=between, **sizes).eval()
     stream = PolicyStream(model)
-    for bad in (np.nan, np.inf, 1e200):
-        with pytest.raises(DataError, match="expected a finite number that float32 can hold"):
+    for bad in (np.nan, np.inf, 1e200, 1e16):
+        with pytest.raises(DataError, match=r"expected a finite number within 1e\+15 training deviations"):
             stream.act(np.full(27, bad))
     assert np.isfinite(stream.act(np.zeros(27))).all()

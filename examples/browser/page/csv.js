@@ -3,6 +3,8 @@
 import { shown } from "./cells.js";
 import { DataError } from "./errors.js";
 
+const CARRIAGE_RETURN = "a carriage return inside the line; lines end with a line feed";
+
 /** The text of a file: UTF-8, else latin-1; without the byte-order mark. */
 export function decode(bytes) {
   if ((bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff)) {
@@ -29,7 +31,7 @@ export class RowReader {
    * @param {string[]} columns that must be there; others are passed on too
    */
   constructor(text, columns) {
-    this.#text = text.replace(/\r\n?/g, "\n");
+    this.#text = text.replace(/\r+(\n|$)/g, "$1");
     const header = this.#record(null);
     if (!header) throw new DataError("expected a header and rows, received an empty table");
     this.names = header.cells.map((name) => name.trim());
@@ -77,6 +79,7 @@ export class RowReader {
     }
     for (;;) {
       cells.push(text[this.#at] === '"' ? this.#quoted(line) : this.#plain());
+      if (text[this.#at] === "\r") throw this.#malformed(CARRIAGE_RETURN, line);
       if (text[this.#at] !== ",") break;
       this.#at += 1;
     }
@@ -86,35 +89,39 @@ export class RowReader {
 
   #plain() {
     const start = this.#at;
-    while (this.#at < this.#text.length && this.#text[this.#at] !== "," && this.#text[this.#at] !== "\n") this.#at += 1;
+    while (this.#at < this.#text.length && !",\n\r".includes(this.#text[this.#at])) this.#at += 1;
     return this.#text.slice(start, this.#at);
   }
 
   #quoted(line) {
     const text = this.#text;
-    let lineEnd = text.indexOf("\n", this.#at);
-    if (lineEnd < 0) lineEnd = text.length;
+    const lineEnd = this.#lineEnd();
     let cell = "";
     for (;;) {
       const start = this.#at + 1;
       const end = text.indexOf('"', start);
-      if (end < 0 || end > lineEnd) throw this.#malformed("a quoted cell does not end on its line", line, lineEnd);
+      if (end < 0 || end > lineEnd) throw this.#malformed("a quoted cell does not end on its line", line);
       cell += text.slice(start, end);
       this.#at = end + 1;
       if (text[this.#at] !== '"') break;
       cell += '"';
     }
-    if (this.#at < lineEnd && text[this.#at] !== ",") {
-      throw this.#malformed("',' expected after '\"'", line, lineEnd);
+    if (this.#at < lineEnd && !",\r".includes(text[this.#at])) {
+      throw this.#malformed("',' expected after '\"'", line);
     }
     return cell;
   }
 
   /** The error of a line, behind which the next row is. */
-  #malformed(what, line, lineEnd) {
-    this.#at = lineEnd;
+  #malformed(what, line) {
+    this.#at = this.#lineEnd();
     this.#newLine();
     return new DataError(`expected comma-separated cells, received a malformed record (${what}); correct it`, { line });
+  }
+
+  #lineEnd() {
+    const at = this.#text.indexOf("\n", this.#at);
+    return at < 0 ? this.#text.length : at;
   }
 
   #newLine() {

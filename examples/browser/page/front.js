@@ -5,7 +5,7 @@ import { isMissing, numberOf, shown, written } from "./cells.js";
 import { DataError, FileError } from "./errors.js";
 import { parseParts, parseTime, spanText, timeText } from "./times.js";
 
-const LARGEST = 3.4028234663852886e38; // of float32
+const LARGEST_SCALED = 1e15; // training deviations
 const NO_TIME = -(2n ** 63n);
 
 export class ForecasterFront {
@@ -118,14 +118,14 @@ export class ForecasterFront {
     }
   }
 
-  /** The value, NaN if it is missing; what float32 cannot hold in training deviations is not finite. */
+  /** The value, NaN if it is missing; what is too far from the mean of the training is not finite. */
   #finite(value, index, cells, line) {
     const column = this.inputs[index];
     if (isMissing(cells.get(column))) return NaN;
     const scaled = (value - this.scaler.mean[index]) / this.scaler.deviation[index];
-    if (Math.abs(scaled) <= LARGEST) return value;
+    if (Math.abs(scaled) <= LARGEST_SCALED) return value;
     if (this.onBadRow === "impute") return NaN;
-    const bound = Number.isFinite(value) ? " that float32 can hold" : "";
+    const bound = Number.isFinite(value) ? " within 1e+15 training deviations of the mean" : "";
     const received = `received ${written(value)}; leave the cell empty if it is missing`;
     throw new DataError(`expected a finite number${bound}, ${received}`, { line, column });
   }

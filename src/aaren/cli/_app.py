@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from cyclopts import App, CoercionError, CycloptsError, Parameter, Token, ValidationError, convert
 
-from aaren._standard_streams import discard_output, words_of
+from aaren._standard_streams import discard_output, is_reader_gone, words_of
 from aaren._version import __version__
 from aaren.cli._data import list_sets, path, verify
 from aaren.cli._demo import demo
@@ -86,7 +86,7 @@ def _converted(kind: Any, tokens: Sequence[Token]) -> Any:
     if number is None or first is None:
         return convert(kind, tokens)
     try:
-        if int in kinds and "." in first.value and not float(first.value).is_integer():
+        if int in kinds and "." in first.value:
             raise ValueError
         return convert(kind, tokens)
     except (CoercionError, ValueError):
@@ -140,13 +140,10 @@ def run(arguments: Sequence[str]) -> int:
     except (AarenError, ValueError, TypeError, OSError) as error:
         if os.environ.get("AAREN_DEBUG"):
             raise
-        if isinstance(error, BrokenPipeError):
-            discard_output()  # who read it has left
-            return 0
         if isinstance(error, OSError):
             discard_output()
-            return _fail(words_of(error), 1)
-        return _fail(in_options(str(error), _options_of(arguments), _options_of(*TRAINING)), 1)
+            return 0 if is_reader_gone(error) else _fail(words_of(error), 1)
+        return _fail(in_options(str(error), _options_of(arguments), _options_of(*TRAINING), arguments), 1)
     except SystemExit as error:
         if isinstance(error.__context__, BrokenPipeError):
             return 0  # the console's own answer to a reader who has left; it has dropped what waited
@@ -167,6 +164,7 @@ def _options_of(*command_lines: Sequence[str]) -> set[str]:
 
 
 def _fail(message: str, code: int, hint: str = "") -> int:
+    discard_output()
     line = " ".join(message.split())
     print(f"aaren: {line}{hint}", file=sys.stderr)
     return code

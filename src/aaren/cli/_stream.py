@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from aaren._standard_streams import begin_line, write_line
+from aaren._interruption import Interruption, lines
+from aaren._standard_streams import OutputError, begin_line, write_line
 from aaren.cli._common import existing, options_of, require_model, require_writable
 from aaren.cli._drift_output import DriftOutput
-from aaren.cli._feed import Interruption, followed, lines
+from aaren.cli._feed import followed
 from aaren.cli._pass_over import PassOver
 from aaren.data import RowReader, text_lines
 from aaren.errors import DataError
@@ -173,7 +174,7 @@ class _Runner:
             try:
                 while self.interruption.signal is None and self._take(reader, source, passed_over):
                     self._save(after=self.save_every)
-            except OSError:
+            except OutputError:
                 # the last forecast was not delivered: the snapshot before it stands, so that a restart gives it again
                 raise
             except BaseException:

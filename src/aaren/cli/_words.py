@@ -6,16 +6,17 @@ import re
 from collections.abc import Collection
 
 _ARGUMENT = re.compile(r"^([a-z_]+):")
-_KEYWORD = re.compile(r"(?<=\s)([a-z_]+) ?=(?: ?(None|\d+)| ?'([\w-]+)')?(?=[\s,;.)]|$)")
+_KEYWORD = re.compile(r"(?<=\s)([a-z_]+) ?=(?: ?(None|\d+)| ?'([\w-]+)')?(?=[\s,;)]|\.\s|\.?$)|(?<![\w=])'[^']*'")
 
 
-def in_options(message: str, own: Collection[str], training: Collection[str]) -> str:
+def in_options(message: str, own: Collection[str], training: Collection[str], given: Collection[str] = ()) -> str:
     """Write a message of the library for a command line.
 
     Args:
         message: as an exception has it, with arguments as `name:` at its begin and `name=`, `name=value` inside.
         own: names of the options of the verb, in Python's form.
         training: the same of all `aaren train` verbs, which made the model that the verb is given.
+        given: the words of the command line, which are left as they are; so is what stands in quotes.
 
     Example:
         >>> in_options("short: expected ..., read with time=None", ["short"], ["short", "time"])
@@ -27,12 +28,14 @@ def in_options(message: str, own: Collection[str], training: Collection[str]) ->
 
     def keyword(found: re.Match[str]) -> str:
         name, plain, quoted = found.groups()
-        if name not in own and name not in training:
+        if (name not in own and name not in training) or any(found[0] in word for word in given):
             return found[0]
         value = (plain or quoted or "").lower()
         return " ".join(
             filter(None, (option(name), value, "" if name in own or "train with" in message else "in training"))
         )
 
-    message = _ARGUMENT.sub(lambda found: option(found[1]) + ":" if found[1] in own else found[0], message)
-    return _KEYWORD.sub(keyword, message)
+    def argument(found: re.Match[str]) -> str:
+        return f"{option(found[1])}:" if found[1] in own and found[1] not in given else found[0]
+
+    return _KEYWORD.sub(keyword, _ARGUMENT.sub(argument, message))

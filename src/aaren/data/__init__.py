@@ -13,6 +13,7 @@ from aaren.data._checked_observation import (
     checked_observation,
     checked_reward,
     is_sound_reward,
+    largest_return,
     require_room,
     unknown_reward,
 )
@@ -38,7 +39,7 @@ from aaren.data._regenerate import regenerate
 from aaren.data._registry import DataSet, data_sets, find, find_parts, named_set
 from aaren.data._row_columns import ABSENT, Columns, RowBlock, columns_of, parse_numbers, parse_rows, parse_times
 from aaren.data._rows import Row, RowReader, parse_row, readable_number
-from aaren.data._scale import Scaler
+from aaren.data._scale import LARGEST_SCALED, Scaler
 from aaren.data._scores import REFERENCE_RETURNS, TARGET_RETURNS, environment_name, normalized_score
 from aaren.data._series import Sampling, Schema, Series, SeriesSet, span_text
 from aaren.data._split import Splits, split_in_time, windows
@@ -47,6 +48,7 @@ from aaren.data._times import parse_time, seconds_since_1970
 __all__ = [
     "ABSENT",
     "FARTHEST",
+    "LARGEST_SCALED",
     "REFERENCE_RETURNS",
     "TARGET_RETURNS",
     "CaseSet",
@@ -87,6 +89,7 @@ __all__ = [
     "find",
     "find_parts",
     "is_sound_reward",
+    "largest_return",
     "make_environment",
     "mark_text",
     "missing_before",

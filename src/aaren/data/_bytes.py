@@ -68,31 +68,37 @@ def unpacked(stored: bytes, label: str, largest: int) -> bytes:
 
 
 _OTHERS = {
-    b"\xff\xfe": "UTF-16; save it again as UTF-8",
-    b"\xfe\xff": "UTF-16; save it again as UTF-8",
-    b"\x1f\x8b": "gzip; unpack it, or give the file's name the end .gz",
-    b"PAR1": "Parquet; give the file's name the end .parquet",
-    b"PK\x03\x04": "a zip archive or a workbook; unpack it, or save the table as CSV",
+    b"\xff\xfe": ("UTF-16", "save it again as UTF-8"),
+    b"\xfe\xff": ("UTF-16", "save it again as UTF-8"),
+    b"\x1f\x8b": ("gzip", "unpack it, or give the file's name the end .gz"),
+    b"PAR1\x15": ("Parquet", "give the file's name the end .parquet"),
+    b"PK\x03\x04": ("a zip archive or a workbook", "unpack it, or save the table as CSV"),
 }
-"""What the first bytes say that is no text."""
+"""What the first bytes say that is no text, and what to do with such a file."""
 
 
-def decode(data: bytes, source: str) -> str:
+def decode(data: bytes, source: str, *, live: bool = False) -> str:
     """Decode UTF-8, else latin-1; without the byte-order mark.
+
+    Args:
+        data: all of it, or the first line.
+        source: where it comes from; for messages.
+        live: whether it is the first line of a stream, which is text or nothing.
 
     Raises:
         DataError: it is no such text, by its first bytes.
     """
-    for mark, received in _OTHERS.items():
+    for mark, (received, remedy) in _OTHERS.items():
         if data.startswith(mark):
-            raise DataError(f"expected text in UTF-8 or latin-1, received {received}", source=source)
+            remedy = "send rows of CSV as text" if live else remedy
+            raise DataError(f"expected text in UTF-8 or latin-1, received {received}; {remedy}", source=source)
     return _decoded(data.removeprefix(b"\xef\xbb\xbf"))
 
 
 def text_lines(lines: Iterable[bytes], source: str) -> Iterator[str]:
     """The same of lines, one by one, none read ahead: a line that is no UTF-8 changes nothing of the others."""
     for number, line in enumerate(lines):
-        yield _decoded(line) if number else decode(line, source)
+        yield _decoded(line) if number else decode(line, source, live=True)
 
 
 def _decoded(data: bytes) -> str:

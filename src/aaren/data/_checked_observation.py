@@ -7,16 +7,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from aaren.data._scale import Scaler
+from aaren.data._scale import LARGEST_SCALED, Scaler
 from aaren.errors import DataError
-
-LARGEST = float(np.finfo(np.float32).max)
 
 
 def checked_observation(
     scaler: Scaler, values: NDArray[np.float64], number: int | None, *, impute: bool
 ) -> NDArray[np.float64]:
-    """The observation, all of it finite, also when scaled.
+    """The observation, all of it finite and not too far from the mean of the training.
 
     Args:
         scaler: of the training data, observations being its columns.
@@ -28,12 +26,12 @@ def checked_observation(
         DataError: a number cannot be.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        bad = ~(np.abs(scaler.transform(values)) <= LARGEST)
+        bad = ~(np.abs(scaler.transform(values)) <= LARGEST_SCALED)
     if bad.any() and not impute:
         index = int(bad.argmax())
         raise DataError(
-            f"expected a finite number that float32 can hold, received {values[index]}; a policy needs all of its "
-            "observation; choose on_bad_row='skip' or 'impute'",
+            f"expected a finite number within {LARGEST_SCALED:g} training deviations of the mean, received "
+            f"{values[index]}; a policy needs all of its observation; choose on_bad_row='skip' or 'impute'",
             source="stream",
             line=number,
             column=scaler.names[index],
@@ -71,8 +69,8 @@ def checked_reward(
         return reward
     if not impute:
         raise DataError(
-            f"expected the reward of the action before, which float32 can hold, received {reward}; give it, or choose "
-            "on_bad_row='skip' or 'impute'",
+            f"expected the reward of the action before, which leaves a return-to-go within {largest_return(scale):g}, "
+            f"received {reward}; give it, or choose on_bad_row='skip' or 'impute'",
             source="stream",
             line=number,
             column="reward",
@@ -82,7 +80,12 @@ def checked_reward(
 
 def is_sound_reward(reward: float, to_go: float, scale: float) -> bool:
     """Whether what is still to come, after this reward, is a number that the model can be told."""
-    return bool(abs(to_go - reward) <= LARGEST * min(scale, 1.0))
+    return bool(abs(to_go - reward) <= largest_return(scale))
+
+
+def largest_return(scale: float) -> float:
+    """The largest return-to-go, in the user's units."""
+    return LARGEST_SCALED * min(scale, 1.0)
 
 
 def unknown_reward(to_go: float) -> str:

@@ -8,21 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aaren.data._rows import Row, parse_row
-from aaren.data._scale import Scaler
+from aaren.data._scale import LARGEST_SCALED, Scaler
 from aaren.data._series import Schema
 from aaren.errors import DataError
 
-_LARGEST = float(np.finfo(np.float32).max)
-
 
 def nonfinite_of(scaler: Scaler, values: NDArray[np.float64], nonfinite: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which values, shape (rows, inputs), are not finite, or are not in float32 when scaled."""
+    """Which values, shape (rows, inputs), are not finite, or are too far from the mean of the training."""
     with np.errstate(over="ignore"):
-        return nonfinite | (np.abs(scaler.transform(values)) > _LARGEST)
+        return nonfinite | (np.abs(scaler.transform(values)) > LARGEST_SCALED)
 
 
 def checked_row(schema: Schema, scaler: Scaler, row: Any, number: int, *, impute: bool) -> Row:
-    """The row, parsed; what float32 cannot hold in training deviations counts as not finite.
+    """The row, parsed; what is too far from the mean of the training counts as not finite.
 
     Args:
         schema: the columns.
@@ -39,10 +37,11 @@ def checked_row(schema: Schema, scaler: Scaler, row: Any, number: int, *, impute
     parsed = Row(parsed.time, parsed.values, nonfinite)
     if parsed.nonfinite.any() and not impute:
         index = int(parsed.nonfinite.argmax())
+        bound = f" within {LARGEST_SCALED:g} training deviations of the mean"
         raise DataError(
-            f"expected a finite number{' that float32 can hold' if np.isfinite(parsed.values[index]) else ''}, "
-            f"received {parsed.values[index]}; give None (null in JSON) if it is missing, or choose on_bad_row='skip' "
-            "or 'impute'",
+            f"expected a finite number{bound if np.isfinite(parsed.values[index]) else ''}, received "
+            f"{parsed.values[index]}; leave it empty (None, null in JSON) if it is missing, or choose "
+            "on_bad_row='skip' or 'impute'",
             source="stream",
             line=number,
             column=schema.inputs[index],

@@ -118,7 +118,12 @@ class _LineReader:
     def __next__(self) -> list[str]:
         line = next(self._lines)
         self.line_num += 1
-        return next(csv.reader(_alone(line), strict=True))
+        try:
+            return next(csv.reader(_alone(line), strict=True))
+        except csv.Error as error:
+            if "newline" in str(error):  # whose words are for programmers
+                raise csv.Error("a carriage return inside the line; lines end with a line feed") from None
+            raise
 
 
 def _alone(line: str) -> Iterator[str]:

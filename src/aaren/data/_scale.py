@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from aaren.errors import DataError
 
+LARGEST_SCALED = 1e15
+"""Training deviations from the mean within which a model takes a number: its norms square them in float32."""
+
 
 @dataclass(frozen=True, eq=False)
 class Scaler:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aaren.data import Scaler, SeriesSet, Splits, calendar_names, split_in_time
+from aaren.data import LARGEST_SCALED, Scaler, SeriesSet, Splits, calendar_names, split_in_time
 from aaren.errors import DataError
 from aaren.models import Preprocessing
 
@@ -104,15 +104,15 @@ def prepare(data: SeriesSet, split: Sequence[float | int], preprocessing: Prepro
 
 
 def _check_magnitude(data: SeriesSet, scaler: Scaler) -> None:
-    """Refuse values that float32 cannot hold, rather than have them taken for missing ones."""
+    """Refuse values that are too far from the mean, rather than have them taken for missing ones."""
     for one in data.series:
         scaled = np.abs(scaler.transform(one.values))
-        beyond = scaled > np.finfo(np.float32).max
+        beyond = scaled > LARGEST_SCALED
         if beyond.any():
             row, column = (int(index) for index in np.argwhere(beyond)[0])
             raise DataError(
-                f"expected a number that float32 can hold in training deviations, received {one.values[row, column]:g} "
-                f"in row {row} (counted from 0) of series {one.name!r}; mark it as missing",
+                f"expected a number within {LARGEST_SCALED:g} training deviations of the mean, received "
+                f"{one.values[row, column]:g} in row {row} (counted from 0) of series {one.name!r}; mark it as missing",
                 source=data.source,
                 column=data.schema.inputs[column],
             )

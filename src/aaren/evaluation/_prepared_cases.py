@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aaren.data import CaseSet, Scaler
+from aaren.data import LARGEST_SCALED, CaseSet, Scaler
 from aaren.errors import DataError
 from aaren.models import ClassifierPreprocessing
 
@@ -89,14 +89,14 @@ def require_same(cases: CaseSet, preprocessing: ClassifierPreprocessing) -> None
 
 
 def _scaled(cases: CaseSet, index: int, scaler: Scaler) -> NDArray[np.float32]:
-    """A case in training deviations; what float32 cannot hold is refused, not taken for missing."""
+    """A case in training deviations; what is too far from the mean is refused, not taken for missing."""
     with np.errstate(over="ignore"):
         scaled = scaler.transform(cases.cases[index])
-    beyond = np.abs(scaled) > np.finfo(np.float32).max
+    beyond = np.abs(scaled) > LARGEST_SCALED
     if beyond.any():
         row, channel = (int(place) for place in np.argwhere(beyond)[0])
         raise DataError(
-            f"expected a number that float32 can hold in training deviations, received "
+            f"expected a number within {LARGEST_SCALED:g} training deviations of the mean, received "
             f"{cases.cases[index][row, channel]:g} in row {row + 1} of case {index + 1}; mark it as missing",
             source=cases.source,
             column=cases.channels[channel],

@@ -18,6 +18,7 @@ from aaren.models import Model
 
 _SOURCE = Path(aaren.__file__).parent
 _SHARED = (
+    "_interruption.py",
     "_standard_streams.py",
     "errors.py",
     "data/_bytes.py",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from aaren.data import Scaler
+from aaren.data import LARGEST_SCALED, Scaler
 from aaren.errors import AarenError, ModelFileError
 from aaren.models._description import Description
 
@@ -49,13 +49,14 @@ class PolicyPreprocessing(Description):
         self.require_target(self.target_return)
 
     def require_target(self, target: float) -> None:
-        """Refuse a return to ask for that float32 cannot hold once it is scaled.
+        """Refuse a return to ask for that is too large once it is scaled.
 
         Raises:
             ValueError: with the target.
         """
-        if not abs(target / self.return_scale) <= float(np.finfo(np.float32).max):
-            raise ValueError(f"target_return: expected a finite number that float32 can hold, received {target}")
+        if not abs(target / self.return_scale) <= LARGEST_SCALED:
+            largest = LARGEST_SCALED * self.return_scale
+            raise ValueError(f"target_return: expected a finite number within {largest:g}, received {target}")
 
     def scaled_observations(self, observations: ArrayLike) -> NDArray[np.float32]:
         """Observations, shape (..., observations), in units of the training deviation."""

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from aaren._arguments import real_number
 from aaren.data import (
+    LARGEST_SCALED,
     Schema,
     checked_observation,
     checked_reward,
     is_sound_reward,
+    largest_return,
     parse_row,
     readable_number,
     require_room,
@@ -142,7 +145,7 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         if values.shape == (len(names),):
             values = self._checked(values, number)
         self._require_room(number)
-        action = self._act(values)
+        action = self._act(values, number)
         self._rows = self._last_taken = number
         return action
 
@@ -166,10 +169,11 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         if done is not None and done.shape != (self.model.config.actions,):
             raise ValueError(f"action: expected shape ({self.model.config.actions},), received {done.shape}")
         with np.errstate(over="ignore", invalid="ignore"):
-            sound = done is None or np.isfinite(self._preprocessing.scaled_actions(done)).all()
+            sound = done is None or (np.abs(self._preprocessing.scaled_actions(done)) <= LARGEST_SCALED).all()
         if not is_sound_reward(earned.item(), self.return_to_go, self._preprocessing.return_scale) or not sound:
             raise DataError(
-                f"expected a finite reward and action that float32 can hold, received {reward} and {done}",
+                f"expected a finite reward and action and a return-to-go within "
+                f"{largest_return(self._preprocessing.return_scale):g} after them, received {reward} and {done}",
                 source="stream",
             )
         self._observe(earned.item(), done)
@@ -227,11 +231,17 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
 
     def _apply(self, checked: tuple[NDArray[np.float64], float | None], number: int) -> PolicyAction:
         observation, reward = checked
+        before = self._state, self._awaits_reward
         if reward is not None and self._awaits_reward:
             self._observe(reward, None)
         elif reward is not None:  # of a step for which there was no action, since its row was left out
             self._count(reward)
-        return PolicyAction(number, self._act(observation), self.return_to_go)
+        try:
+            action = self._act(observation, number)
+        except DataError:
+            self._state, self._awaits_reward = before
+            raise
+        return PolicyAction(number, action, self.return_to_go)
 
     def _own_header(self) -> dict[str, Any]:
         return {"mode": self.mode, "awaits_reward": self._awaits_reward, "target_return": self._target}
@@ -251,8 +261,10 @@ class PolicyStream(ModelStream[Policy, PolicyAction]):
         step = int(self._state.memory.timestep) + self._awaits_reward
         require_room(step, self.model.config.max_episode_steps, number)
 
-    def _act(self, observation: NDArray[np.float64]) -> NDArray[np.float32]:
-        actions, self._state = choose_actions(self.model, observation[None], self._state)
+    def _act(self, observation: NDArray[np.float64], number: int) -> NDArray[np.float32]:
+        actions, state = choose_actions(self.model, observation[None], self._state)
+        self._require_finite(torch.from_numpy(actions), number)
+        self._state = state
         self._monitor.add(self._preprocessing.scaler.transform(observation))
         self._awaits_reward = True
         return actions[0]

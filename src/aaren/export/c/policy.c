@@ -46,7 +46,7 @@ static int act(@name@_state *state, const float *observation, @name@_action *act
 static int earn(@name@_state *state, double reward)
 {
     const double left = state->return_to_go - reward;
-    if (!(fabs(left) <= (double)FLT_MAX * (return_scale < 1 ? return_scale : 1)))
+    if (!(fabs(left) <= LARGEST_SCALED * (return_scale < 1 ? return_scale : 1)))
         return @NAME@_ERROR_REWARD;
     state->return_to_go = left;
     return @NAME@_OK;
@@ -95,7 +95,7 @@ int @name@_reset(@name@_state *state, double target_return)
 {
     if (!state)
         return @NAME@_ERROR_POINTER;
-    if (!(fabs(target_return / return_scale) <= (double)FLT_MAX))
+    if (!(fabs(target_return / return_scale) <= LARGEST_SCALED))
         return @NAME@_ERROR_VALUE;
     memset(state, 0, sizeof *state);
     state->return_to_go = target_return;

@@ -68,7 +68,7 @@ const char *@name@_error_text(int error)
     static const char *const texts[] = {
         "fine",
         "expected the address of a state, of inputs and of outputs, received a null pointer",
-        "expected finite numbers that float can hold, NaN only where a value may be missing",
+        "expected finite numbers within 1e15 training deviations, NaN only where a value may be missing",
         "expected a time in the years 1 to 9999, in text as 2016-07-01 00:00:00",
         "expected a time after that of the row before",
         "expected a time that is a multiple of the interval after the row before",

@@ -8,7 +8,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from aaren._standard_streams import begin_line, discard_output, prepare_streams, words_of, write_line
+from aaren._interruption import Interruption, lines
+from aaren._standard_streams import (
+    OutputError,
+    begin_line,
+    discard_output,
+    is_reader_gone,
+    prepare_streams,
+    words_of,
+    write_line,
+)
 from aaren.data._bytes import text_lines
 from aaren.data._rows import RowReader
 from aaren.data._series import Schema
@@ -31,58 +40,63 @@ def main(directory: Path, arguments: Sequence[str] | None = None) -> int:
     if wrong := prepare_streams():
         print(f"run.py: {wrong}", file=sys.stderr)
         return 1
+    interruption = Interruption()
     try:
         runner = open_numpy(directory, on_bad_row="impute" if options.on_bad_row == "impute" else "error")
         if options.state is not None and options.state.exists():
             runner.read(options.state)
         try:
-            _stream(runner, skip=options.on_bad_row == "skip")
-        except OSError:
-            raise  # an answer was not delivered: the state before stands, so that the next run gives it again
-        except BaseException:
-            _save(runner, options.state)
-            raise
-        _save(runner, options.state)
+            _stream(runner, interruption, skip=options.on_bad_row == "skip")
+        finally:
+            if options.state is not None:
+                runner.save(options.state)
     except AarenError as error:
+        discard_output()
         print(f"run.py: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         discard_output()
-        if isinstance(error, BrokenPipeError):
+        if is_reader_gone(error):
             return 0  # who read the answers has left
         print(f"run.py: {words_of(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    if interruption.signal is not None:
+        print(f"run.py: stopped after row {runner.rows}", file=sys.stderr)
+        return 128 + interruption.signal
     return 0
 
 
-def _save(runner: NumpyRunner, state: Path | None) -> None:
-    if state is not None:
-        runner.save(state)
+def _stream(runner: NumpyRunner, interruption: Interruption, *, skip: bool) -> None:
+    """Rows in, lines out, until the end or a signal; with `skip` a row at fault is named and left out.
 
-
-def _stream(runner: NumpyRunner, *, skip: bool) -> None:
-    """Rows in, lines out; with `skip` a row at fault is named on standard error and left out."""
+    However it ends, the state is that of the last row whose answer was delivered.
+    """
     source = "standard input"
-    reader = RowReader(text_lines(sys.stdin.buffer, source), Schema(runner.front.columns), source)
+    reader = RowReader(text_lines(lines(sys.stdin.buffer, interruption), source), Schema(runner.front.columns), source)
     if begin_line():
         print("run.py: standard output ended inside a line; this run begins on a new one", file=sys.stderr)
-    while True:
-        cells = None
-        try:
-            line, cells = next(reader)
+    with interruption.noted():
+        while interruption.signal is None:
+            cells, before = None, runner.state()
             try:
-                said = runner.update(cells)
+                line, cells = next(reader)
+                try:
+                    said = runner.update(cells)
+                except DataError as error:
+                    raise DataError(error.message, source=source, line=line, column=error.column) from None
+            except (StopIteration, InterruptedError):
+                return
             except DataError as error:
-                raise DataError(error.message, source=source, line=line, column=error.column) from None
-        except StopIteration:
-            return
-        except DataError as error:
-            if not skip or error.line in (None, 1):
+                if not skip or error.line in (None, 1):
+                    raise
+                lost = runner.skip(cells)
+                print(f"run.py: skipped: {error}{lost and '; '}{lost}", file=sys.stderr)
+                continue
+            assert said is not None, "the runner's own policy is never to skip"
+            try:
+                write_line(json.dumps(runner.front.line(runner.rows, said)))
+            except OutputError:
+                runner.set_state(before)
                 raise
-            lost = runner.skip(cells)
-            print(f"run.py: skipped: {error}{lost and '; '}{lost}", file=sys.stderr)
-            continue
-        assert said is not None, "the runner's own policy is never to skip"
-        write_line(json.dumps(runner.front.line(runner.rows, said)))
