@@ -36,7 +36,7 @@ def prepare_streams() -> str | None:
         sys.stdin = Path(os.devnull).open()  # noqa: SIM115 - open as long as the process
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
-    else:
+    elif isinstance(getattr(sys.stderr, "buffer", None), io.BufferedWriter | io.RawIOBase):
         notices = io.BufferedWriter(_Notices(sys.stderr.fileno(), "w", closefd=False))
         sys.stderr = io.TextIOWrapper(notices, sys.stderr.encoding, sys.stderr.errors, line_buffering=True)
     if sys.stdout is None:

@@ -92,7 +92,7 @@ def test_files_that_change_while_they_are_followed(
         monkeypatch.setattr("time.sleep", change)
         done = aaren("stream", trained, "--follow", path, "--state", state)
         assert done.code == 1
-        assert done.err.startswith(f"aaren: {path}: the file became shorter, was moved or was replaced while it was")
+        assert done.err.startswith(f"aaren: {path}: the file became shorter, was moved or replaced while it")
         assert _rows(done) == [1, 2, 3, 4, 5]
         assert library.load(trained).stream(state).rows == 5
 

@@ -11,6 +11,7 @@ from cyclopts import App, CoercionError, CycloptsError, Parameter, Token, Valida
 
 from aaren._standard_streams import discard_output, is_reader_gone, words_of
 from aaren._version import __version__
+from aaren._words import in_options
 from aaren.cli._data import list_sets, path, verify
 from aaren.cli._demo import demo
 from aaren.cli._doctor import doctor
@@ -26,7 +27,6 @@ from aaren.cli._stream import stream
 from aaren.cli._train import forecaster
 from aaren.cli._train_classifier import classifier
 from aaren.cli._train_policy import policy
-from aaren.cli._words import in_options
 from aaren.errors import AarenError
 
 HELP = """Sequence models that train in parallel like a Transformer, then run one row at a time in constant memory.

@@ -144,14 +144,13 @@ def options_of(kind: str, given: Mapping[str, Any], kinds: Mapping[str, Sequence
     found = {name: value for name, value in given.items() if value is not None}
     for name in found:
         if kind not in kinds[name]:
-            raise ValueError(
-                f"--{name.replace('_', '-')}: expected only with {_or([KINDS[one] for one in kinds[name]])}, received "
-                f"{KINDS[kind]}; leave it out"
-            )
+            wanted, option = either([KINDS[one] for one in kinds[name]]), name.replace("_", "-")
+            raise ValueError(f"--{option}: expected only with {wanted}, received {KINDS[kind]}; leave it out")
     return found
 
 
-def _or(names: Sequence[str]) -> str:
+def either(names: Sequence[str]) -> str:
+    """Names as a sentence has them, the last after "or"."""
     *first, last = names
     return f"{', '.join(first)} or {last}" if first else last
 

@@ -21,7 +21,7 @@ from aaren.cli._common import (
     table_for,
 )
 from aaren.cli._events import evaluate_events
-from aaren.cli._same_data import note_other_data
+from aaren.cli._same_data import note_other_data, note_other_parts
 
 if TYPE_CHECKING:
     from aaren.models import Classifier, EventModel, Forecaster, Policy
@@ -126,6 +126,8 @@ def _forecaster(loaded: Forecaster, data: Path, *, json: bool, part: Part = "tes
         "baselines": baselines(prepared, part, config.look_back, config.horizon),
     }
     note_other_data(loaded.metadata, data, table.sha256)
+    if split is not None:
+        note_other_parts(loaded.metadata, table.sha256, part, parts, _split_in_training(loaded.metadata))
     if json:
         print_json(metrics)
     else:

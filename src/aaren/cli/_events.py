@@ -21,7 +21,7 @@ from aaren.cli._common import (
     require_writable_folder,
     split_parts,
 )
-from aaren.cli._same_data import note_other_data
+from aaren.cli._same_data import note_other_data, note_other_parts
 from aaren.cli._train_options import Absent, Precision, TrainOptions
 from aaren.errors import DataError
 
@@ -209,6 +209,8 @@ def evaluate_events(
     assert loaded.preprocessing is not None, "reading the file has needed it"
     own, baselines = evaluate(loaded, found), event_baselines(loaded.preprocessing, found)
     note_other_data(loaded.metadata, data, found.sha256)
+    if split is not None and parts is not None and _is_of_training(loaded, found):
+        note_other_parts(loaded.metadata, found.sha256, part, parts, _split_in_training(loaded))
     if json:
         print_json({"model": own, "baselines": baselines})
         return

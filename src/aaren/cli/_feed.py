@@ -29,7 +29,7 @@ def followed(file: BinaryIO, path: Path, interruption: Interruption) -> Iterator
             continue
         if not _is_still(file, path):
             raise DataError(
-                "the file became shorter, moved or was replaced while it was followed; start again with the new file",
+                "the file became shorter, was moved or replaced while it was followed; start again with the new file",
                 source=str(path),
             )
         with interruption.waiting():

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from aaren.cli._common import json_line, options_of, print_notes, require_model, require_writable, table_for
+from aaren.cli._common import (
+    KINDS,
+    either,
+    json_line,
+    options_of,
+    print_notes,
+    require_model,
+    require_writable,
+    table_for,
+)
 from aaren.cli._events import predict_events
 
 if TYPE_CHECKING:
@@ -57,7 +66,8 @@ def predict(
         require_writable(output)
     loaded = aaren.load(model)
     if loaded.kind not in PREDICTORS:
-        raise ValueError(f"MODEL: expected a {' or '.join(PREDICTORS)}, received a {loaded.kind}; use aaren stream")
+        wanted = either([KINDS[kind] for kind in PREDICTORS])
+        raise ValueError(f"MODEL: expected {wanted}, received {KINDS[loaded.kind]}; use aaren stream or evaluate")
     own = options_of(loaded.kind, {"windows": windows}, {"windows": ("classifier",)})
     text = PREDICTORS[loaded.kind](loaded, data, json, **own)
     if output is None:

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from aaren._interruption import Interruption, lines
 from aaren._standard_streams import OutputError, begin_line, write_line
+from aaren._words import in_options
 from aaren.cli._common import existing, options_of, require_model, require_writable
 from aaren.cli._drift_output import DriftOutput
 from aaren.cli._feed import followed
@@ -29,6 +30,7 @@ OPTIONS = {
     "risk": ("forecaster", "events"),
 }
 """Which kinds of models an option is for."""
+_OWN = ("on_bad_row", *OPTIONS)
 
 
 def stream(
@@ -226,7 +228,7 @@ class _Runner:
         """Leave a bad row out, and say so, and what is lost with it."""
         lost = self.live.skip(cells)
         self.unsaved += 1
-        print(f"aaren: skipped: {error}{lost and '; '}{lost}", file=sys.stderr)
+        print(f"aaren: skipped: {in_options(str(error), _OWN)}{lost and '; '}{lost}", file=sys.stderr)
 
     def _save(self, after: int = 1) -> None:
         """Write the state, if at least so many rows came since the last snapshot."""

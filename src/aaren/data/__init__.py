@@ -27,7 +27,7 @@ from aaren.data._episodes import (
     observation_scaler,
     returns_to_go,
 )
-from aaren.data._events import Duplicates, EventColumns, EventSequence, EventSet, Short, split_sequences
+from aaren.data._events import Duplicates, EventColumns, EventSequence, EventSet, Short, event_error, split_sequences
 from aaren.data._made_events import sine_events, uber_sequences
 from aaren.data._read import read_series, sha256_of
 from aaren.data._read_cases import read_cases
@@ -43,7 +43,7 @@ from aaren.data._scale import LARGEST_SCALED, Scaler
 from aaren.data._scores import REFERENCE_RETURNS, TARGET_RETURNS, environment_name, normalized_score
 from aaren.data._series import Sampling, Schema, Series, SeriesSet, span_text
 from aaren.data._split import Splits, split_in_time, windows
-from aaren.data._times import parse_time, seconds_since_1970
+from aaren.data._times import moment, parse_time, seconds_since_1970
 
 __all__ = [
     "ABSENT",
@@ -86,6 +86,7 @@ __all__ = [
     "data_sets",
     "environment_name",
     "environment_sizes",
+    "event_error",
     "find",
     "find_parts",
     "is_sound_reward",
@@ -93,6 +94,7 @@ __all__ = [
     "make_environment",
     "mark_text",
     "missing_before",
+    "moment",
     "named_environment",
     "named_set",
     "nonfinite_of",

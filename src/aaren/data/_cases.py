@@ -246,6 +246,8 @@ def stratified_split(
             count = min(max(round(fraction * len(members)), 1), len(members) - 1)
             chosen += members[:count].tolist()
     if not chosen:
-        raise DataError("expected a class with at least two cases to divide, received none; give more cases")
+        raise DataError(
+            "expected a class with at least two cases to divide, received none; give more, or others as validation="
+        )
     second = np.sort(np.array(chosen, dtype=np.int64))
     return np.setdiff1d(np.arange(len(known)), second), second

@@ -120,7 +120,7 @@ def _with_marks(events: EventSet, asked: int | None) -> EventSet:
     if asked is not None and not events.marks:
         raise DataError(
             f"expected events with marks, of which there are {asked}, received events without; give a file with "
-            "marks, or read without marks=",
+            "marks, or expect none",
             source=events.source,
         )
     return events

@@ -47,7 +47,10 @@ class Schema:
         parts = self.columns
         for name in parts:
             if parts.count(name) > 1:
-                raise DataError("expected one part for each column, received two for this one", column=name)
+                raise DataError(
+                    "expected each column once (as time, target, covariate or name of a series), received it twice",
+                    column=name,
+                )
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -149,6 +149,6 @@ def windows(
         longest = max((stop - start for start, stop in ranges), default=0)
         raise DataError(
             f"expected a part with room for look-back {look_back} and horizon {horizon}, received at most "
-            f"{longest} rows; shorten them or enlarge the part"
+            f"{longest} rows; choose a smaller look_back= or horizon=, or another split="
         )
     return found

@@ -83,7 +83,7 @@ def prepare(data: SeriesSet, split: Sequence[float | int], preprocessing: Prepro
     else:
         check_compatible(data, preprocessing)
     offsets = np.cumsum([0] + [len(one.values) for one in data.series])
-    _check_magnitude(data, preprocessing.scaler)
+    check_magnitude(data, preprocessing.scaler)
     prepared = PreparedData(
         preprocessing,
         splits,
@@ -103,8 +103,12 @@ def prepare(data: SeriesSet, split: Sequence[float | int], preprocessing: Prepro
     return prepared
 
 
-def _check_magnitude(data: SeriesSet, scaler: Scaler) -> None:
-    """Refuse values that are too far from the mean, rather than have them taken for missing ones."""
+def check_magnitude(data: SeriesSet, scaler: Scaler) -> None:
+    """Refuse values that are too far from the mean, rather than have them taken for missing ones.
+
+    Raises:
+        DataError: with the row and the column.
+    """
     for one in data.series:
         scaled = np.abs(scaler.transform(one.values))
         beyond = scaled > LARGEST_SCALED

@@ -20,6 +20,7 @@ _SOURCE = Path(aaren.__file__).parent
 _SHARED = (
     "_interruption.py",
     "_standard_streams.py",
+    "_words.py",
     "errors.py",
     "data/_bytes.py",
     "data/_calendar.py",

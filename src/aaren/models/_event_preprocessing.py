@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from aaren.data import Duplicates, EventColumns, EventRules, EventSet, Short
+from aaren.data import FARTHEST, Duplicates, EventColumns, EventRules, EventSet, Short, event_error, moment
 from aaren.errors import DataError, ModelFileError
 from aaren.models._description import Description
 
@@ -116,8 +116,8 @@ class EventPreprocessing(Description):
         """Refuse events of another kind than the training part.
 
         Raises:
-            DataError: other marks, marks where training had none or none where it had some, or dates in place of
-                numbers.
+            DataError: other marks, marks where training had none or none where it had some, dates in place of numbers,
+                or times too far from the start.
         """
         if any((one.marks is not None) != bool(self.marks) for one in events.sequences):
             kinds = ("events without marks", "events with marks")
@@ -138,6 +138,14 @@ class EventPreprocessing(Description):
                 f"expected times as {kinds[self.dated]} as in training, received {kinds[events.dated]}",
                 source=events.source,
             )
+        for one in events.sequences:
+            if len(one.times) and not (one.times[-1] - one.start) / self.unit < FARTHEST:
+                first, last = (moment(float(time), dated=self.dated) for time in (one.start, one.times[-1]))
+                raise event_error(
+                    f"expected times within {FARTHEST:g} mean intervals of the start, {first}, received {last}",
+                    events.source,
+                    one.name,
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

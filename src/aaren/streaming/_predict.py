@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from aaren.data import SeriesSet
-from aaren.evaluation import check_compatible
+from aaren.evaluation import check_compatible, check_magnitude
 from aaren.models import Forecaster
 from aaren.streaming._prediction import Prediction, make_prediction
 
@@ -26,13 +26,14 @@ def forecast_after(model: Forecaster, table: SeriesSet) -> dict[str, Prediction]
         A `Prediction` by name of the series.
 
     Raises:
-        DataError: the table's interval is not that of the training data.
+        DataError: the table's interval is not that of the training data, or a value is too far from the mean.
         ValueError: the model has no preprocessing.
     """
     preprocessing = model.preprocessing
     if preprocessing is None:
         raise ValueError("model: expected preprocessing (columns and units), received None; train or load a model")
     check_compatible(table, preprocessing)
+    check_magnitude(table, preprocessing.scaler)
     model.eval()
     device = model.head.weight.device
     windowed = model.config.normalization == "window"

@@ -245,7 +245,10 @@ def fit(
                 raise KeyboardInterrupt from None
             raise
     if checkpoint.best_model_score is None or not bool(torch.isfinite(checkpoint.best_model_score)):
-        raise TrainingError("the validation loss is not finite: training diverged; lower the learning rate or the clip")
+        raise TrainingError(
+            "the validation loss is not finite: training diverged; lower learning_rate=, or look for values in the "
+            "data that are far beyond the others"
+        )
     best = SafetensorsCheckpointIO().load_checkpoint(checkpoint.best_model_path)
     # of these weights, which an attempt that was killed right after it had written them may have left
     score = best["callbacks"][checkpoint.state_key]["best_model_score"]

@@ -226,7 +226,7 @@ def _require_fit(episodes: EpisodeSet, config: PolicyConfig, bounds: tuple[float
     if least < bounds[0] - slack or greatest > bounds[1] + slack:
         raise DataError(
             f"expected actions from {bounds[0]:g} to {bounds[1]:g}, received {least:g} to {greatest:g}; give the "
-            "environment's bounds",
+            "environment's with action_bounds=",
             source=episodes.source,
         )
 

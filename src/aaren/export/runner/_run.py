@@ -18,12 +18,15 @@ from aaren._standard_streams import (
     words_of,
     write_line,
 )
+from aaren._words import in_options
 from aaren.data._bytes import text_lines
 from aaren.data._rows import RowReader
 from aaren.data._series import Schema
 from aaren.errors import AarenError, DataError
 from aaren.export.runner._front import ON_BAD_ROW
 from aaren.export.runner._open import NumpyRunner, open_numpy
+
+_OPTIONS = ("state", "on_bad_row")
 
 
 def main(directory: Path, arguments: Sequence[str] | None = None) -> int:
@@ -52,7 +55,7 @@ def main(directory: Path, arguments: Sequence[str] | None = None) -> int:
                 runner.save(options.state)
     except AarenError as error:
         discard_output()
-        print(f"run.py: {error}", file=sys.stderr)
+        print(f"run.py: {in_options(str(error), _OPTIONS)}", file=sys.stderr)
         return 1
     except OSError as error:
         discard_output()
@@ -92,7 +95,7 @@ def _stream(runner: NumpyRunner, interruption: Interruption, *, skip: bool) -> N
                 if not skip or error.line in (None, 1):
                     raise
                 lost = runner.skip(cells)
-                print(f"run.py: skipped: {error}{lost and '; '}{lost}", file=sys.stderr)
+                print(f"run.py: skipped: {in_options(str(error), _OPTIONS)}{lost and '; '}{lost}", file=sys.stderr)
                 continue
             assert said is not None, "the runner's own policy is never to skip"
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aaren.cli._words import in_options
+from aaren._words import in_options
 
 OWN, TRAINING = ("d_model", "max_gap", "on_bad_row"), ("d_model", "short", "series_id", "time", "normalization")
 
@@ -20,7 +20,7 @@ OWN, TRAINING = ("d_model", "max_gap", "on_bad_row"), ("d_model", "short", "seri
             "a --normalization window; train with --normalization running",
         ),
         ("at most max_gap = 50 missing", "at most --max-gap 50 missing"),
-        ("choose on_bad_row='skip' or 'impute'", "choose --on-bad-row skip or 'impute'"),
+        ("choose on_bad_row='skip' or 'impute'", "choose --on-bad-row skip or impute"),
     ],
 )
 def test_arguments_become_options(message: str, words: str) -> None:

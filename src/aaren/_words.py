@@ -6,10 +6,11 @@ import re
 from collections.abc import Collection
 
 _ARGUMENT = re.compile(r"^([a-z_]+):")
-_KEYWORD = re.compile(r"(?<=\s)([a-z_]+) ?=(?: ?(None|\d+)| ?'([\w-]+)')?(?=[\s,;)]|\.\s|\.?$)|(?<![\w=])'[^']*'")
+_VALUE = r" ?(None|\d+)| ?'([\w-]+)'(?: or '([\w-]+)')?"
+_KEYWORD = re.compile(rf"(?<=\s)([a-z_]+) ?=(?:{_VALUE})?(?=[\s,;)]|\.\s|\.?$)|(?<![\w=])'[^']*'")
 
 
-def in_options(message: str, own: Collection[str], training: Collection[str], given: Collection[str] = ()) -> str:
+def in_options(message: str, own: Collection[str], training: Collection[str] = (), given: Collection[str] = ()) -> str:
     """Write a message of the library for a command line.
 
     Args:
@@ -27,10 +28,10 @@ def in_options(message: str, own: Collection[str], training: Collection[str], gi
         return f"--{name.replace('_', '-')}"
 
     def keyword(found: re.Match[str]) -> str:
-        name, plain, quoted = found.groups()
+        name, plain, quoted, other = found.groups()
         if (name not in own and name not in training) or any(found[0] in word for word in given):
             return found[0]
-        value = (plain or quoted or "").lower()
+        value = (plain or quoted or "").lower() + (f" or {other}" if other else "")
         return " ".join(
             filter(None, (option(name), value, "" if name in own or "train with" in message else "in training"))
         )
