@@ -63,12 +63,12 @@ def test_narrow_weights(aaren: Command, trained: Path, table: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("line", "words", "code"),
     [
-        ("export MODEL", "requires an argument", 2),
+        ("export MODEL", "expected DIRECTORY, which has no default", 2),
         ("export MODEL NEW --precision int3", "int3", 1),
         ("export MODEL NEW --to abacus", "to: expected one of numpy", 1),
         ("export nowhere NEW", "nowhere: no such model directory", 1),
         ("export MODEL TABLE", "expected a directory to export into, received a file", 1),
-        ("verify", "requires an argument", 2),
+        ("verify", "expected DIRECTORY, which has no default", 2),
         ("verify nowhere --data TABLE", "manifest.json: no such file", 1),
         ("verify MODEL --data TABLE", "manifest.json: no such file", 1),
         ("verify OUT --data TABLE --rows 0", "--rows: expected at least 1", 1),

@@ -21,8 +21,9 @@ USAGE = {
     "no verb of train": ("train juggle", "juggle"),
     "an unknown option": ("predict MODEL TABLE --colour red", "--colour"),
     "a misspelt option": ("stream MODEL --folow x", "Did you mean --follow?"),
-    "no model": ("stream", "MODEL requires an argument"),
-    "no horizon": ("train forecaster TABLE --target OT", "--horizon"),
+    "no model": ("stream", "expected MODEL, which has no default, received none"),
+    "no horizon": ("train forecaster TABLE --target OT", "expected --horizon, which has no default, received none"),
+    "a horizon without its number": ("train forecaster TABLE --target OT --horizon", "--horizon requires an argument"),
     "one argument too many": ("evaluate MODEL TABLE more", "more"),
 }
 TRAIN = "train forecaster TABLE --target OT --horizon 3 -o NEW "

@@ -121,3 +121,18 @@ def test_a_set_describes_itself():
     assert "missing values: OT 1" in text
     assert "c11, ... (20 in all)" in text
     assert "2016-07-01T00:00:00 to 2016-07-01T00:02:00" in text
+
+
+def test_a_value_that_alone_makes_the_spread_is_told():
+    """A sensor's 1e30 among numbers of normal size is shown with its column; ordinary and constant columns are not."""
+    times = np.datetime64("2016-07-01", "us") + np.arange(200) * np.timedelta64(1, "m")
+    values = np.stack([np.sin(np.arange(200.0)), np.full(200, 3.0), np.arange(200.0)], axis=1)
+    schema = Schema(("OT", "constant", "count"))
+
+    def described(values):
+        found, sampling = sample([Series("s", times, values)], "x")
+        return SeriesSet(schema, found, sampling, "x", None).describe()
+
+    assert "alone" not in described(values)
+    values[17, 0], values[3, 2] = 1e30, np.nan
+    assert "one value alone makes the spread of a column, and is a fault or rare: OT 1e+30\n" in described(values)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, get_args
 
-from cyclopts import App, CoercionError, CycloptsError, Parameter, Token, ValidationError, convert
+from cyclopts import App, CoercionError, CycloptsError, MissingArgumentError, Parameter, Token, ValidationError, convert
 
 from aaren._standard_streams import discard_output, is_reader_gone, words_of
 from aaren._version import __version__
@@ -136,7 +136,7 @@ def run(arguments: Sequence[str]) -> int:
     except (CoercionError, ValidationError) as error:
         return _fail(str(error), 1)
     except CycloptsError as error:
-        return _fail(str(error), 2, " (aaren --help lists what there is)")
+        return _fail(_usage(error), 2, " (aaren --help lists what there is)")
     except (AarenError, ValueError, TypeError, OSError) as error:
         if os.environ.get("AAREN_DEBUG"):
             raise
@@ -161,6 +161,13 @@ def _options_of(*command_lines: Sequence[str]) -> set[str]:
         names = (name for option in verb.assemble_argument_collection() for name in option.names)
         found |= {name[2:].replace("-", "_") for name in names if name.startswith("--")}
     return found
+
+
+def _usage(error: CycloptsError) -> str:
+    """What is wrong with the words of a command line."""
+    if isinstance(error, MissingArgumentError) and error.keyword is None and error.argument is not None:
+        return f"expected {error.argument.name}, which has no default, received none"
+    return str(error)
 
 
 def _fail(message: str, code: int, hint: str = "") -> int:

@@ -135,6 +135,9 @@ class Sampling:
         )
 
 
+_FEW, _LONE = 20, 0.99
+
+
 @dataclass(frozen=True, eq=False)
 class Series:
     """One series.
@@ -180,11 +183,24 @@ class SeriesSet:
             f"missing values: {_joined(absent)}",
             f"sampling: {self.sampling.describe()}",
         ]
+        alone = [f"{name} {value:g}" for name, value in self._lone_values()]
+        if alone:
+            lines.append(f"one value alone makes the spread of a column, and is a fault or rare: {_joined(alone)}")
         stamps = [series.times for series in self.series if series.times is not None]
         if stamps:
             first, last = min(times[0] for times in stamps), max(times[-1] for times in stamps)
             lines.append(f"time: {first.astype('datetime64[s]')} to {last.astype('datetime64[s]')}")
         return "\n".join(lines)
+
+    def _lone_values(self) -> list[tuple[str, float]]:
+        """Columns of which one value has 99 % of all squared distances from the median, and that value."""
+        found = []
+        for name, values in zip(self.schema.inputs, np.concatenate([one.values for one in self.series]).T, strict=True):
+            known = values[np.isfinite(values)]
+            away = np.abs(known - np.median(known)) if len(known) > _FEW else np.zeros(1)
+            if away.max() > 0 and ((away / away.max()) ** 2).sum() < 1 / _LONE:
+                found.append((name, float(known[away.argmax()])))
+        return found
 
 
 def _joined(names: Sequence[str]) -> str:
