@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import shutil
@@ -118,10 +119,21 @@ def test_a_prefill_that_is_refused_changes_nothing(out: Out) -> None:
     said = [one.update(row) for row in bad][-1]
     assert distance(case, leaves_out.prefill(bad), said) <= 1e-5
     assert leaves_out.rows == one.rows == len(bad)
-    too_large = [rows[0], [rows[1][0], 1e38 * case.model().preprocessing.scaler.deviation[0], 1.0, 1.0]]
+
+
+def test_a_prefill_after_which_nothing_is_a_number(tmp_path: Path) -> None:
+    """The row at which the model's own numbers overflow is named, and the state is as before all rows."""
+    case = WRITTEN[0]
+    model = copy.deepcopy(case.model())
+    inputs = len(model.preprocessing.schema.inputs)
+    with torch.no_grad():
+        model.embed.weight[:, :inputs] = 3e38
+    runner = open_export(export(model, tmp_path / "out", to="onnx").directory)
+    rows, mean = rows_of(case, 3), model.preprocessing.scaler.mean.tolist()
     with pytest.raises(DataError, match="far beyond those of the training data") as wrong:
-        open_export(out(case)).prefill(too_large * 1)
+        runner.prefill([[rows[0][0], *mean], rows[1], rows[2]])
     assert wrong.value.line == 2
+    assert runner.rows == 0
 
 
 def test_a_policy_and_a_gru_have_no_chunk(out: Out) -> None:
