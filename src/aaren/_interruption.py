@@ -35,8 +35,8 @@ class Interruption:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Where a signal raises `InterruptedError`."""
-        self._waiting = True
         try:
+            self._waiting = True
             if self.signal is not None:
                 raise InterruptedError
             yield

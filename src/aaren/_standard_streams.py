@@ -21,7 +21,7 @@ class _Notices(io.FileIO):
 
     def write(self, data: Any, /) -> int:
         with suppress(OSError):
-            super().write(data)
+            return super().write(data) or len(data)
         return len(data)
 
 

@@ -52,7 +52,10 @@ def test_the_whole_way(files: Path, aaren: Command, tmp_path: Path) -> None:
     refused = aaren("evaluate", model, files / "valid.csv", "--part", "validation").refusal()
     assert "--part: expected only with --split" in refused
     assert "taken whole" in refused
-    assert "accuracy" in aaren("evaluate", model, train, "--split", "2,3,5").out
+    for split, seen in (("2,3,5", True), ("6,2,2", False), ("8,1,1", False)):
+        done = aaren("evaluate", model, train, "--split", split)
+        assert "accuracy" in done.out
+        assert ("saw some of what is the test part here" in done.err) == seen
     assert "--seed: expected only with a policy, received an" in aaren("evaluate", model, train, "--seed", 1).refusal()
     assert "--warmup: expected only with a forecaster, received an" in aaren("stream", model, "--warmup", 1).refusal()
     predicted = aaren("predict", model, train)
@@ -86,6 +89,8 @@ def test_parts_in_files_and_json(files: Path, aaren: Command, tmp_path: Path) ->
     assert record["data"]["train"]["sequences"] == 10
     assert record["metrics"]["test"] == record["metrics"]["validation"]
     assert record["data"]["split"] is None
+    done = aaren("evaluate", tmp_path / "m", files / "train.csv", "--split", "6,2,2")
+    assert "saw some of what is the test part here" in done.err
 
 
 def test_refusals(files: Path, aaren: Command, tmp_path: Path) -> None:

@@ -71,6 +71,24 @@ def test_evaluate(aaren: Command, trained: Path, table: Path) -> None:
     assert f"{metrics['streamed']['mse']:.4f}" in shown.out
 
 
+def test_evaluate_says_what_the_training_saw(aaren: Command, trained: Path, table: Path) -> None:
+    """A split whose part holds rows of the training is told, one that is the training's in other words is not."""
+    for split, part, seen in (
+        ("300,100,200", "test", True),
+        ("0.1,0.1,0.8", "validation", True),
+        ("0.7,0.1,0.2", "test", False),
+        ("420,60,120", "test", False),
+        ("420,60,120", "validation", False),
+        ("480,20,100", "test", False),
+    ):
+        done = aaren("evaluate", trained, table, "--json", "--split", split, "--part", part)
+        assert done.code == 0
+        words = (
+            f"aaren: --split: the training had other parts of this file, and saw some of what is the {part} part here"
+        )
+        assert (words in done.err) == seen, (split, part)
+
+
 def test_evaluate_tells_another_file(aaren: Command, trained: Path, table: Path, tmp_path: Path) -> None:
     """A file with other bytes than the training table is told on standard error, and evaluated all the same."""
     assert aaren("evaluate", trained, table, "--json").err == ""

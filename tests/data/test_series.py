@@ -124,10 +124,11 @@ def test_a_set_describes_itself():
 
 
 def test_a_value_that_alone_makes_the_spread_is_told():
-    """A sensor's 1e30 among numbers of normal size is shown with its column; ordinary and constant columns are not."""
+    """A sensor's 1e30 among numbers of normal size is shown with its column; others are not, flags among them."""
     times = np.datetime64("2016-07-01", "us") + np.arange(200) * np.timedelta64(1, "m")
-    values = np.stack([np.sin(np.arange(200.0)), np.full(200, 3.0), np.arange(200.0)], axis=1)
-    schema = Schema(("OT", "constant", "count"))
+    flag = (np.arange(200) == 7).astype(float)
+    values = np.stack([np.sin(np.arange(200.0)), np.full(200, 3.0), np.arange(200.0), flag], axis=1)
+    schema = Schema(("OT", "constant", "count", "holiday"))
 
     def described(values):
         found, sampling = sample([Series("s", times, values)], "x")

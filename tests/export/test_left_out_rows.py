@@ -163,14 +163,16 @@ def test_a_row_is_skipped_by_hand(to: str, out: Out) -> None:
 
 @pytest.mark.parametrize("to", ["numpy", "c", "onnx"])
 def test_a_state_that_a_runner_made_is_one(to: str, out: Out) -> None:
-    """A return beyond that of any reward can be asked for, if it is not once scaled; its state goes back in."""
-    runner = open_export(out(to), target_return=1e17)
+    """The largest return can be asked for, and its state goes back in; a larger one is refused at once."""
+    runner = open_export(out(to), target_return=1e15)
     good = rows([])
     runner.update({**good[0], "reward": None})
     runner.set_state(runner.state())
     with pytest.raises(DataError, match="which leaves a return-to-go within"):
-        runner.prefill([{**good[1], "reward": 0.0}])
+        runner.prefill([{**good[1], "reward": -2e15}])
     assert int(runner.state()["front.rows"]) == 1
+    with pytest.raises(ValueError, match=r"target_return: expected a finite number within 1e\+15"):
+        open_export(out(to), target_return=1.1e15)
 
 
 def test_a_state_whose_halves_disagree(out: Out) -> None:

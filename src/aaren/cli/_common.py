@@ -89,12 +89,14 @@ def decay_of(encoder: str, given: str | None) -> Any:
     return given
 
 
-def existing(path: Path, expected: str = "a CSV or Parquet file") -> Path:
+def existing(
+    path: Path, expected: str = "a CSV or Parquet file", remedy: str = "write what comes from it to a file first"
+) -> Path:
     """The path of a file that is there; what was expected is told where it is not."""
     if not path.is_file():
         what = "a folder" if path.is_dir() else "no such file"
         if path.exists() and not path.is_dir():
-            what = "a pipe or a device; write what comes from it to a file first"
+            what = f"a pipe or a device; {remedy}"
         raise DataError(f"expected {expected}, received {what}", source=str(path))
     return path
 

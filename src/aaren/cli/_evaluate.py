@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -21,9 +21,10 @@ from aaren.cli._common import (
     table_for,
 )
 from aaren.cli._events import evaluate_events
-from aaren.cli._same_data import note_other_data, note_other_parts
+from aaren.cli._same_data import note_learned, note_other_data
 
 if TYPE_CHECKING:
+    from aaren.data import SeriesSet
     from aaren.models import Classifier, EventModel, Forecaster, Policy
 
 Part = Literal["test", "validation"]
@@ -58,8 +59,8 @@ def evaluate(
 ) -> None:
     """Errors of a model on data, beside simple ways to do the same.
 
-    A line on standard error says where the data are no file that the model was trained or tested with, and where they
-    are the very cases that a classifier was trained on.
+    A line on standard error says where the data are no file that the model was trained or tested with, where they are
+    the very cases that a classifier was trained on, and where --split makes a part of what the training saw.
 
     Parameters
     ----------
@@ -126,8 +127,8 @@ def _forecaster(loaded: Forecaster, data: Path, *, json: bool, part: Part = "tes
         "baselines": baselines(prepared, part, config.look_back, config.horizon),
     }
     note_other_data(loaded.metadata, data, table.sha256)
-    if split is not None:
-        note_other_parts(loaded.metadata, table.sha256, part, parts, _split_in_training(loaded.metadata))
+    if split is not None and _has_learned(loaded.metadata, table, getattr(prepared.splits, part), part):
+        note_learned(part)
     if json:
         print_json(metrics)
     else:
@@ -197,6 +198,18 @@ EVALUATORS: dict[str, Callable[..., None]] = {
     "policy": _policy,
 }
 """What `aaren evaluate` does for each kind of model: (model, data, *, json, its own options)."""
+
+
+def _has_learned(metadata: dict[str, Any], table: SeriesSet, rows: Sequence[tuple[int, int]], part: Part) -> bool:
+    """Whether a model was trained on this table, and rows that are a part now were before its test part then."""
+    from aaren.data import split_in_time
+
+    data = metadata.get("data")
+    if table.sha256 is None or not isinstance(data, dict) or data.get("sha256") != table.sha256:
+        return False
+    trained = split_in_time(table, _split_in_training(metadata))
+    seen = any(start < first for (start, _), (first, _) in zip(rows, trained.test, strict=True))
+    return seen and tuple(rows) != getattr(trained, part)
 
 
 def _split_in_training(metadata: dict[str, Any]) -> tuple[float | int, ...]:

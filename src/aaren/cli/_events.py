@@ -21,7 +21,7 @@ from aaren.cli._common import (
     require_writable_folder,
     split_parts,
 )
-from aaren.cli._same_data import note_other_data, note_other_parts
+from aaren.cli._same_data import note_learned, note_other_data
 from aaren.cli._train_options import Absent, Precision, TrainOptions
 from aaren.errors import DataError
 
@@ -184,7 +184,7 @@ def evaluate_events(
     from aaren.evaluation import evaluate_events as evaluate
     from aaren.evaluation import event_baselines
 
-    found = _events_for(loaded, data)
+    found = whole = _events_for(loaded, data)
     parts, number = None if split is None else split_parts(split), 1 if part == "validation" else 2
     named = False
     if parts is None and _is_of_training(loaded, found):
@@ -209,8 +209,8 @@ def evaluate_events(
     assert loaded.preprocessing is not None, "reading the file has needed it"
     own, baselines = evaluate(loaded, found), event_baselines(loaded.preprocessing, found)
     note_other_data(loaded.metadata, data, found.sha256)
-    if split is not None and parts is not None and _is_of_training(loaded, found):
-        note_other_parts(loaded.metadata, found.sha256, part, parts, _split_in_training(loaded))
+    if split is not None and _is_of_training(loaded, whole) and _has_learned(loaded, whole, found, number):
+        note_learned(part)
     if json:
         print_json({"model": own, "baselines": baselines})
         return
@@ -258,6 +258,19 @@ def _is_of_training(loaded: EventModel, found: EventSet) -> bool:
     """Whether a model's record names this very file; no checksum covers the record: it may hold anything."""
     data = loaded.metadata.get("data")
     return isinstance(data, dict) and data.get("sha256") == found.sha256
+
+
+def _has_learned(loaded: EventModel, whole: EventSet, chosen: EventSet, number: int) -> bool:
+    """Whether sequences that are a part now were of another part, and not of the test part, in the training."""
+    from aaren.data import split_sequences
+
+    split = _split_in_training(loaded)
+    if split is None and "train" not in whole.parts:
+        return True  # validation and test had files of their own
+    trained = whole.named_parts() if split is None else split_sequences(whole, split)
+    same = [None if one is None else {id(sequence) for sequence in one.sequences} for one in trained]
+    mine = {id(sequence) for sequence in chosen.sequences}
+    return mine != same[number] and bool(mine & ((same[0] or set()) | (same[1] or set())))
 
 
 def _split_in_training(loaded: EventModel) -> tuple[float | int, ...] | None:

@@ -118,7 +118,7 @@ def stream(
         if written is not None:
             require_writable(written)
     if follow is not None:
-        existing(follow)
+        existing(follow, "a CSV file that grows", "send its rows to standard input and leave --follow out")
     loaded = aaren.load(model)
     given = {
         "max_gap": max_gap,

@@ -197,7 +197,9 @@ class SeriesSet:
         found = []
         for name, values in zip(self.schema.inputs, np.concatenate([one.values for one in self.series]).T, strict=True):
             known = values[np.isfinite(values)]
-            away = np.abs(known - np.median(known)) if len(known) > _FEW else np.zeros(1)
+            if len(known) <= _FEW or len(np.unique(known)) <= 2:  # a flag may be set once
+                continue
+            away = np.abs(known - np.median(known))
             if away.max() > 0 and ((away / away.max()) ** 2).sum() < 1 / _LONE:
                 found.append((name, float(known[away.argmax()])))
         return found

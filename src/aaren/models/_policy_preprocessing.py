@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from aaren.data import LARGEST_SCALED, Scaler
+from aaren.data import Scaler, largest_return
 from aaren.errors import AarenError, ModelFileError
 from aaren.models._description import Description
 
@@ -54,8 +54,8 @@ class PolicyPreprocessing(Description):
         Raises:
             ValueError: with the target.
         """
-        if not abs(target / self.return_scale) <= LARGEST_SCALED:
-            largest = LARGEST_SCALED * self.return_scale
+        largest = largest_return(self.return_scale)
+        if not abs(target) <= largest:
             raise ValueError(f"target_return: expected a finite number within {largest:g}, received {target}")
 
     def scaled_observations(self, observations: ArrayLike) -> NDArray[np.float32]:

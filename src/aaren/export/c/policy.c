@@ -43,10 +43,12 @@ static int act(@name@_state *state, const float *observation, @name@_action *act
     return @NAME@_OK;
 }
 
+#define LARGEST_RETURN (LARGEST_SCALED * (return_scale < 1 ? return_scale : 1))
+
 static int earn(@name@_state *state, double reward)
 {
     const double left = state->return_to_go - reward;
-    if (!(fabs(left) <= LARGEST_SCALED * (return_scale < 1 ? return_scale : 1)))
+    if (!(fabs(left) <= LARGEST_RETURN))
         return @NAME@_ERROR_REWARD;
     state->return_to_go = left;
     return @NAME@_OK;
@@ -95,7 +97,7 @@ int @name@_reset(@name@_state *state, double target_return)
 {
     if (!state)
         return @NAME@_ERROR_POINTER;
-    if (!(fabs(target_return / return_scale) <= LARGEST_SCALED))
+    if (!(fabs(target_return) <= LARGEST_RETURN))
         return @NAME@_ERROR_VALUE;
     memset(state, 0, sizeof *state);
     state->return_to_go = target_return;

@@ -13,11 +13,12 @@ from aaren.data._checked_observation import (
     checked_observation,
     checked_reward,
     is_sound_reward,
+    largest_return,
     require_room,
     unknown_reward,
 )
 from aaren.data._rows import parse_row, readable_number
-from aaren.data._scale import LARGEST_SCALED, Scaler
+from aaren.data._scale import Scaler
 from aaren.data._series import Schema
 from aaren.export.runner._front import Arrays, Front, number_of
 
@@ -41,8 +42,8 @@ class PolicyFront(Front):
     def choose(self, target_return: float | None = None, **_: Any) -> None:
         """Another return to ask for."""
         self.target = self.target if target_return is None else float(target_return)
-        if not abs(self.target / self.return_scale) <= LARGEST_SCALED:
-            largest = LARGEST_SCALED * self.return_scale
+        largest = largest_return(self.return_scale)
+        if not abs(self.target) <= largest:
             raise ValueError(f"target_return: expected a finite number within {largest:g}, received {target_return}")
 
     @property
@@ -116,6 +117,6 @@ class PolicyFront(Front):
             raise ValueError(f"{steps} steps are not what the model has seen of an episode")
         if left_out not in (0, steps == 0):
             raise ValueError(f"expected whether rows were left out before the first step, received {left_out}")
-        if not abs(to_go / self.return_scale) <= LARGEST_SCALED:
-            raise ValueError(f"expected a return within {LARGEST_SCALED * self.return_scale:g}, received {to_go}")
+        if not abs(to_go) <= largest_return(self.return_scale):
+            raise ValueError(f"expected a return within {largest_return(self.return_scale):g}, received {to_go}")
         self.steps, self.to_go, self.left_out = steps, to_go, bool(left_out)

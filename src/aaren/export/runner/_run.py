@@ -45,14 +45,15 @@ def main(directory: Path, arguments: Sequence[str] | None = None) -> int:
         return 1
     interruption = Interruption()
     try:
-        runner = open_numpy(directory, on_bad_row="impute" if options.on_bad_row == "impute" else "error")
-        if options.state is not None and options.state.exists():
-            runner.read(options.state)
-        try:
-            _stream(runner, interruption, skip=options.on_bad_row == "skip")
-        finally:
-            if options.state is not None:
-                runner.save(options.state)
+        with interruption.noted():  # to the end, so that a second signal does not break the save
+            runner = open_numpy(directory, on_bad_row="impute" if options.on_bad_row == "impute" else "error")
+            if options.state is not None and options.state.exists():
+                runner.read(options.state)
+            try:
+                _stream(runner, interruption, skip=options.on_bad_row == "skip")
+            finally:
+                if options.state is not None:
+                    runner.save(options.state)
     except AarenError as error:
         discard_output()
         print(f"run.py: {in_options(str(error), _OPTIONS)}", file=sys.stderr)
@@ -63,8 +64,6 @@ def main(directory: Path, arguments: Sequence[str] | None = None) -> int:
             return 0  # who read the answers has left
         print(f"run.py: {words_of(error)}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
     if interruption.signal is not None:
         print(f"run.py: stopped after row {runner.rows}", file=sys.stderr)
         return 128 + interruption.signal
@@ -80,26 +79,25 @@ def _stream(runner: NumpyRunner, interruption: Interruption, *, skip: bool) -> N
     reader = RowReader(text_lines(lines(sys.stdin.buffer, interruption), source), Schema(runner.front.columns), source)
     if begin_line():
         print("run.py: standard output ended inside a line; this run begins on a new one", file=sys.stderr)
-    with interruption.noted():
-        while interruption.signal is None:
-            cells, before = None, runner.state()
+    while interruption.signal is None:
+        cells, before = None, runner.state()
+        try:
+            line, cells = next(reader)
             try:
-                line, cells = next(reader)
-                try:
-                    said = runner.update(cells)
-                except DataError as error:
-                    raise DataError(error.message, source=source, line=line, column=error.column) from None
-            except (StopIteration, InterruptedError):
-                return
+                said = runner.update(cells)
             except DataError as error:
-                if not skip or error.line in (None, 1):
-                    raise
-                lost = runner.skip(cells)
-                print(f"run.py: skipped: {in_options(str(error), _OPTIONS)}{lost and '; '}{lost}", file=sys.stderr)
-                continue
-            assert said is not None, "the runner's own policy is never to skip"
-            try:
-                write_line(json.dumps(runner.front.line(runner.rows, said)))
-            except OutputError:
-                runner.set_state(before)
+                raise DataError(error.message, source=source, line=line, column=error.column) from None
+        except (StopIteration, InterruptedError):
+            return
+        except DataError as error:
+            if not skip or error.line in (None, 1):
                 raise
+            lost = runner.skip(cells)
+            print(f"run.py: skipped: {in_options(str(error), _OPTIONS)}{lost and '; '}{lost}", file=sys.stderr)
+            continue
+        assert said is not None, "the runner's own policy is never to skip"
+        try:
+            write_line(json.dumps(runner.front.line(runner.rows, said)))
+        except OutputError:
+            runner.set_state(before)
+            raise
